@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+# Paths, messages and the way into the trixie root: sourced by the scripts.
+
+TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
+export TOP
+
+# One cache folder for all checkouts; everything in it can be made again.
+COOP_CACHE=${COOP_CACHE:-${HOME:-/root}/.cache/coop-domain}
+export COOP_CACHE
+
+# The root is keyed by what it is made from. The kernel trees are below the
+# same key, because their Rust metadata fits one compiler only.
+SUITE=trixie
+ROOT_FORMAT=1
+ROOT_KEY=$(sha256sum "$TOP/scripts/packages.txt" | cut -c1-12)-$ROOT_FORMAT
+BASE=$COOP_CACHE/$SUITE-$ROOT_KEY
+ROOT=$BASE/root
+KERNELS=$BASE/kernels
+
+# The same folders as seen from inside the root: fixed, so that the cache can
+# be moved without breaking the paths that a prepared kernel tree records.
+# shellcheck disable=SC2034 # for the scripts that source this
+IN_KERNELS=/srv/kernels IN_CARGO=/srv/cargo
+
+# Inside the root, and inside guests, which see the same root.
+INSIDE=
+if [ -e /.coop-inside ]; then
+	INSIDE=1 ROOT= KERNELS=$IN_KERNELS
+fi
+
+KERNEL=${KERNEL:-amd64}
+
+die()
+{
+	printf '%s: error: %s\n' "${0##*/}" "$*" >&2
+	exit 1
+}
+
+say()
+{
+	[ -n "${QUIET:-}" ] || printf '%s\n' "$*" >&2
+}
+
+# How this user may make mounts: root does it plainly, anybody else needs a
+# user namespace with a range of ids.
+ns_flags()
+{
+	if [ "$(id -u)" = 0 ]; then
+		echo "--mount"
+	elif unshare --map-root-user --map-auto --mount true 2>/dev/null; then
+		echo "--map-root-user --map-auto --mount"
+	else
+		return 1
+	fi
+}
+
+need_ns()
+{
+	local flags
+	flags=$(ns_flags) ||
+		die "this needs root, or user namespaces with a range in /etc/subuid and /etc/subgid: run it as root"
+	# shellcheck disable=SC2086
+	unshare $flags true 2>/dev/null ||
+		die "this machine does not allow mount namespaces (a container without CAP_SYS_ADMIN?): run on a machine or in a container that does (docker run --privileged)"
+	NS_FLAGS=$flags
+}
+
+# The release that KERNEL stands for. A flavour is resolved once, at set-up,
+# and remembered: set-up with --update looks for a newer one.
+kernel_release()
+{
+	case $KERNEL in
+	amd64 | cloud-amd64 | rt-amd64) cat "$KERNELS/flavour-$KERNEL" 2>/dev/null ;;
+	*) echo "$KERNEL" ;;
+	esac
+}
+
+kernel_ready()
+{
+	local release
+	release=$(kernel_release) && [ -n "$release" ] &&
+		[ -e "$KERNELS/$release/complete" ]
+}
