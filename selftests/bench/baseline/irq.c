@@ -38,7 +38,7 @@ int run_threaded_irq(struct sample *s, unsigned int ops)
 	unsigned int i;
 	int irq, ret;
 
-	irq = coop_soft_irq_create(this_bench_cpu());
+	irq = coop_soft_irq_create(coop_bench_cpu());
 	if (irq < 0)
 		return irq;
 	init_completion(&line.ran);

@@ -86,13 +86,13 @@ static int run_pingpong(struct sample *s, unsigned int ops, unsigned int cpu)
  */
 int run_pingpong_same_cpu(struct sample *s, unsigned int ops)
 {
-	return run_pingpong(s, ops, this_bench_cpu());
+	return run_pingpong(s, ops, coop_bench_cpu());
 }
 
 /* The same between two CPUs, each idle while the other one works. */
 int run_pingpong_cross_cpu(struct sample *s, unsigned int ops)
 {
-	return run_pingpong(s, ops, other_bench_cpu());
+	return run_pingpong(s, ops, coop_bench_other_cpu());
 }
 
 static int yielding_partner(void *unused)
@@ -113,7 +113,7 @@ int run_schedule(struct sample *s, unsigned int ops)
 	unsigned int i;
 	struct task_struct *t;
 
-	t = kthread_run_on_cpu(yielding_partner, NULL, this_bench_cpu(),
+	t = kthread_run_on_cpu(yielding_partner, NULL, coop_bench_cpu(),
 			       "coop_yield/%u");
 	if (IS_ERR(t))
 		return PTR_ERR(t);
@@ -158,7 +158,7 @@ int run_wake_up_process(struct sample *s, unsigned int ops)
 	struct task_struct *t;
 	unsigned int i;
 
-	t = kthread_run_on_cpu(sleeping_thread, NULL, this_bench_cpu(),
+	t = kthread_run_on_cpu(sleeping_thread, NULL, coop_bench_cpu(),
 			       "coop_sleep/%u");
 	if (IS_ERR(t))
 		return PTR_ERR(t);
@@ -191,7 +191,7 @@ int run_kthread_create_stop(struct sample *s, unsigned int ops)
 	struct task_struct *t = NULL;
 
 	s->ns = timed_loop(ops, ({
-		t = kthread_run_on_cpu(short_lived, NULL, this_bench_cpu(),
+		t = kthread_run_on_cpu(short_lived, NULL, coop_bench_cpu(),
 				       "coop_short/%u");
 		if (IS_ERR(t))
 			return PTR_ERR(t);

@@ -140,11 +140,11 @@ static int run_kthread_worker(struct sample *s, unsigned int ops,
  */
 int run_kthread_worker_same_cpu(struct sample *s, unsigned int ops)
 {
-	return run_kthread_worker(s, ops, this_bench_cpu());
+	return run_kthread_worker(s, ops, coop_bench_cpu());
 }
 
 /* The same with the worker bound to another CPU. */
 int run_kthread_worker_cross_cpu(struct sample *s, unsigned int ops)
 {
-	return run_kthread_worker(s, ops, other_bench_cpu());
+	return run_kthread_worker(s, ops, coop_bench_other_cpu());
 }

@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * How a figure is measured: the same for the baselines in C and for the runtime
+ * in Rust (coop_bench.ko registers its table here).
+ *
+ * Values are nanoseconds of ktime_get_ns() an operation. Under QEMU's
+ * `-icount shift=0` a nanosecond is one executed instruction. A value is the
+ * median of REPETITIONS repetitions, so that the few which a timer tick falls
+ * into do not count; what the measuring itself costs is measured the same way
+ * and subtracted.
+ */
+#include <linux/completion.h>
+#include <linux/cpumask.h>
+#include <linux/debugfs.h>
+#include <linux/delay.h>
+#include <linux/err.h>
+#include <linux/export.h>
+#include <linux/kthread.h>
+#include <linux/module.h>
+#include <linux/mutex.h>
+#include <linux/seq_file.h>
+#include <linux/slab.h>
+#include <linux/sort.h>
+#include <linux/string.h>
+#include <linux/uaccess.h>
+
+#include "harness.h"
+
+#define REPETITIONS	31
+#define SETTLE_MS	100
+
+struct suite {
+	const struct figure *figures;
+	unsigned int count;
+	struct dentry *dir;
+	/* Tenths of a unit; 0: not measured yet. Covered by run_lock. */
+	u64 results[] __counted_by(count);
+};
+
+/* One run at a time, whichever the suite. */
+static DEFINE_MUTEX(run_lock);
+
+/**
+ * coop_bench_cpu - the CPU that the measuring thread is bound to
+ */
+unsigned int coop_bench_cpu(void)
+{
+	return cpumask_first(cpu_online_mask);
+}
+EXPORT_SYMBOL_GPL(coop_bench_cpu);
+
+/**
+ * coop_bench_other_cpu - one that it is not bound to
+ */
+unsigned int coop_bench_other_cpu(void)
+{
+	return cpumask_next(coop_bench_cpu(), cpu_online_mask);
+}
+EXPORT_SYMBOL_GPL(coop_bench_other_cpu);
+
+static int compare_u64(const void *a, const void *b)
+{
+	u64 x = *(const u64 *)a, y = *(const u64 *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+/* Median over the repetitions, in tenths of a nanosecond an operation. */
+static int median_of(int (*run)(struct sample *s, unsigned int ops),
+		     unsigned int ops, u64 *median)
+{
+	u64 tenths[REPETITIONS];
+	struct sample s;
+	unsigned int i;
+	int ret;
+
+	for (i = 0; i < REPETITIONS; i++) {
+		s.ns = 0;
+		s.ops = ops;
+		ret = run(&s, ops);
+		if (ret)
+			return ret;
+		if (!s.ops)
+			return -ENODATA;
+		tenths[i] = div64_u64(s.ns * 10 + s.ops / 2, s.ops);
+	}
+	sort(tenths, REPETITIONS, sizeof(tenths[0]), compare_u64, NULL);
+	*median = tenths[REPETITIONS / 2];
+	return 0;
+}
+
+static int run_empty_loop(struct sample *s, unsigned int ops)
+{
+	s->ns = timed_loop(ops, (void)0);
+	return 0;
+}
+
+static int run_clock_pair(struct sample *s, unsigned int ops)
+{
+	unsigned int i;
+
+	for (i = 0; i < ops; i++) {
+		u64 start = ktime_get_ns();
+
+		s->ns += ktime_get_ns() - start;
+	}
+	return 0;
+}
+
+static int measure(const struct figure *f, u64 *tenths)
+{
+	struct sample s = { };
+	u64 overhead, raw;
+	int ret;
+
+	if (f->overhead == BYTES) {
+		ret = f->run(&s, f->ops);
+		*tenths = s.ns * 10;
+		return ret;
+	}
+
+	/* What the figure before left to be done elsewhere comes first. */
+	msleep(SETTLE_MS);
+	ret = median_of(f->overhead == LOOP ? run_empty_loop : run_clock_pair,
+			f->ops, &overhead);
+	if (!ret)
+		ret = median_of(f->run, f->ops, &raw);
+	if (!ret)
+		*tenths = raw > overhead ? raw - overhead : 0;
+	return ret;
+}
+
+/* What the measuring thread is asked for: figures[from] up to figures[to]. */
+struct request {
+	struct suite *suite;
+	unsigned int from, to;
+	int ret;
+	struct completion done;
+};
+
+static int measuring_thread(void *data)
+{
+	struct request *req = data;
+	const struct figure *figures = req->suite->figures;
+	unsigned int i;
+
+	for (i = req->from; i < req->to && !req->ret; i++) {
+		if (num_online_cpus() < figures[i].cpus)
+			continue;
+		req->ret = measure(&figures[i], &req->suite->results[i]);
+		if (req->ret)
+			pr_err("%s: error %d\n", figures[i].name, req->ret);
+	}
+	kthread_complete_and_exit(&req->done, 0);
+}
+
+static int find_figures(const char *name, struct request *req)
+{
+	unsigned int i;
+
+	req->from = 0;
+	req->to = req->suite->count;
+	if (!strcmp(name, "all"))
+		return 0;
+	for (i = 0; i < req->suite->count; i++) {
+		if (strcmp(name, req->suite->figures[i].name))
+			continue;
+		req->from = i;
+		req->to = i + 1;
+		return 0;
+	}
+	return -ENOENT;
+}
+
+static ssize_t run_write(struct file *file, const char __user *buf,
+			 size_t len, loff_t *ppos)
+{
+	struct request req = { .suite = file->private_data };
+	struct task_struct *t;
+	char name[64];
+	int ret;
+
+	if (len >= sizeof(name))
+		return -EINVAL;
+	if (copy_from_user(name, buf, len))
+		return -EFAULT;
+	name[len] = '\0';
+	ret = find_figures(strim(name), &req);
+	if (ret)
+		return ret;
+
+	guard(mutex)(&run_lock);
+	init_completion(&req.done);
+	t = kthread_run_on_cpu(measuring_thread, &req, coop_bench_cpu(),
+			       "coop_bench/%u");
+	if (IS_ERR(t))
+		return PTR_ERR(t);
+	wait_for_completion(&req.done);
+	return req.ret ?: len;
+}
+
+static const struct file_operations run_fops = {
+	.owner = THIS_MODULE,
+	.open = simple_open,
+	.write = run_write,
+	.llseek = noop_llseek,
+};
+
+static int results_show(struct seq_file *m, void *unused)
+{
+	struct suite *suite = m->private;
+	unsigned int i;
+
+	guard(mutex)(&run_lock);
+	for (i = 0; i < suite->count; i++)
+		if (suite->results[i])
+			seq_printf(m, "%s %llu.%llu %s\n",
+				   suite->figures[i].name,
+				   suite->results[i] / 10,
+				   suite->results[i] % 10,
+				   suite->figures[i].overhead == BYTES ?
+				   "bytes" : "ns/op");
+	return 0;
+}
+DEFINE_SHOW_ATTRIBUTE(results);
+
+static int figures_show(struct seq_file *m, void *unused)
+{
+	struct suite *suite = m->private;
+	unsigned int i;
+
+	for (i = 0; i < suite->count; i++)
+		seq_printf(m, "%s\n", suite->figures[i].name);
+	return 0;
+}
+DEFINE_SHOW_ATTRIBUTE(figures);
+
+/**
+ * coop_bench_register - offer a table of figures in debugfs
+ * @name: the folder's name
+ * @figures: the table, which stays until coop_bench_unregister()
+ * @count: its length
+ *
+ * Return: the suite, or an ERR_PTR().
+ */
+struct suite *coop_bench_register(const char *name,
+				  const struct figure *figures,
+				  unsigned int count)
+{
+	struct suite *suite;
+
+	suite = kzalloc(struct_size(suite, results, count), GFP_KERNEL);
+	if (!suite)
+		return ERR_PTR(-ENOMEM);
+	suite->count = count;
+	suite->figures = figures;
+	suite->dir = debugfs_create_dir(name, NULL);
+	debugfs_create_file("run", 0200, suite->dir, suite, &run_fops);
+	debugfs_create_file("results", 0444, suite->dir, suite, &results_fops);
+	debugfs_create_file("figures", 0444, suite->dir, suite, &figures_fops);
+	return suite;
+}
+EXPORT_SYMBOL_GPL(coop_bench_register);
+
+/**
+ * coop_bench_unregister - returns when nothing of the table runs any more
+ * @suite: what coop_bench_register() returned
+ */
+void coop_bench_unregister(struct suite *suite)
+{
+	debugfs_remove(suite->dir);
+	kfree(suite);
+}
+EXPORT_SYMBOL_GPL(coop_bench_unregister);

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * A table of figures, and the two ways of taking time. The Rust side of it is
+ * in ../harness.rs: layouts and constants must agree.
+ */
+#ifndef _COOP_BENCH_HARNESS_H
+#define _COOP_BENCH_HARNESS_H
+
+#include <linux/compiler.h>
+#include <linux/timekeeping.h>
+#include <linux/types.h>
+
+/* Operations that run untimed first, so that caches and queues are filled. */
+#define WARM_UP		32
+
+/*
+ * What a raw sample still holds besides the operations. The harness measures
+ * it by the same code without an operation, and subtracts it.
+ */
+enum overhead {
+	LOOP,		/* timed_loop(): counter, compare, branch */
+	CLOCK,		/* a pair of clock reads around every operation */
+	BYTES,		/* nothing: @ns is a number of bytes, and sure */
+};
+
+/* One repetition: @ops operations took @ns nanoseconds. */
+struct sample {
+	u64 ns;
+	u64 ops;
+};
+
+/**
+ * struct figure - one thing that is measured
+ * @name: as it is printed and compared over time
+ * @run: one repetition of @ops operations on the calling thread, which is
+ *	 bound to the CPU of measurement; returns 0 or a negative errno
+ * @ops: operations a repetition: few enough to fall between two timer ticks
+ * @overhead: what to subtract
+ * @cpus: online CPUs it needs
+ */
+struct figure {
+	const char *name;
+	int (*run)(struct sample *s, unsigned int ops);
+	unsigned int ops;
+	enum overhead overhead;
+	unsigned int cpus;
+};
+
+/*
+ * timed_loop - nanoseconds that @ops executions of @op take, loop included
+ *
+ * A macro, so that @op is inlined as it is in a driver. The compiler must not
+ * know the counter, or it unrolls the short loops and not the others.
+ */
+#define timed_loop(ops, op)						\
+({									\
+	unsigned int __i;						\
+	u64 __start;							\
+									\
+	for (__i = 0; __i < WARM_UP; __i++) {				\
+		op;							\
+		barrier();						\
+	}								\
+	__start = ktime_get_ns();					\
+	for (__i = 0; __i < (ops); __i++) {				\
+		op;							\
+		barrier();						\
+		OPTIMIZER_HIDE_VAR(__i);				\
+	}								\
+	ktime_get_ns() - __start;					\
+})
+
+/* The value is needed: what it takes to come by it is not optimised away. */
+#define use_value(v)	asm volatile("" : : "r" (v) : "memory")
+
+unsigned int coop_bench_cpu(void);
+unsigned int coop_bench_other_cpu(void);
+
+struct suite;
+
+struct suite *coop_bench_register(const char *name,
+				  const struct figure *figures,
+				  unsigned int count);
+void coop_bench_unregister(struct suite *suite);
+
+#endif /* _COOP_BENCH_HARNESS_H */
