@@ -82,3 +82,7 @@ kernel_ready()
 	release=$(kernel_release) && [ -n "$release" ] &&
 		[ -e "$KERNELS/$release/complete" ]
 }
+
+# What no kernel log may show: the words of the kernel's own checkers.
+# shellcheck disable=SC2034
+SPLAT='WARNING: |BUG: |Oops|general protection|Kernel panic|panicked at|kernel BUG|UBSAN|KASAN|possible (circular|recursive) locking|inconsistent lock state|suspicious RCU|rcu.*(stall|expedited stall)|soft lockup|hard LOCKUP|blocked for more than|refcount_t|scheduling while atomic|sleeping function called|list_(add|del) corruption|Bad page|NETDEV WATCHDOG|nobody cared|Unable to handle|trap: '
