@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The device as its coroutines share it.
+
+use coop_domain::prelude::*;
+use kernel::{irq::IrqReturn, prelude::*};
+
+use super::{control::Request, hw::Hw, regs::Causes, rx::RxRing, tx::TxRing};
+use crate::net::{Interface, Operations, Skb};
+
+/// What all coroutines of a device, and its interrupt, know.
+pub(super) struct Nic {
+    pub(super) hw: Hw,
+    pub(super) address: [u8; 6],
+    pub(super) interface: Interface,
+    /// For the coroutines only: see [`State`].
+    pub(super) state: DomainCell<State>,
+    /// Frames came in, and [`Causes::RECEIVED`] is masked.
+    pub(super) received: Signal,
+    /// Frames were sent, and [`Causes::SENT`] is masked.
+    pub(super) sent: Signal,
+    /// Something that happens seldom has happened.
+    pub(super) attention: Signal,
+    /// There may be room in the transmit ring again.
+    pub(super) room: Signal,
+}
+
+/// What changes. Only one coroutine runs at a time, and none is interrupted by another between two
+/// awaits: there is nothing to lock.
+pub(super) struct State {
+    pub(super) up: bool,
+    pub(super) link: bool,
+    pub(super) rx: RxRing,
+    pub(super) tx: TxRing,
+}
+
+impl Nic {
+    /// The top half of the interrupt: finds out what it is about, masks that, wakes whose it is.
+    pub(super) fn interrupt(&self) -> IrqReturn {
+        const MASKED: Causes = Causes::RECEIVED.or(Causes::SENT);
+
+        let causes = self.hw.take_causes();
+        if causes == Causes::NONE {
+            return IrqReturn::None;
+        }
+        if causes.has(MASKED) {
+            self.hw.mask(causes.and(MASKED));
+        }
+        if causes.has(Causes::RECEIVED) {
+            self.received.signal();
+        }
+        if causes.has(Causes::SENT) {
+            self.sent.signal();
+        }
+        if causes.has(Causes::LINK.or(Causes::OVERRUN)) {
+            self.attention.signal();
+        }
+        IrqReturn::Handled
+    }
+}
+
+/// The network stack's end of the device: it posts frames, and calls for everything else.
+pub(super) struct Frontend {
+    pub(super) requests: Caller<Request, Result>,
+    pub(super) frames: Sender<Skb>,
+}
+
+impl Operations for Frontend {
+    fn open(&self) -> Result {
+        self.requests.call(Request::Open)?
+    }
+
+    fn stop(&self) {
+        // Fails only if there is no domain any more, and then the device is at rest.
+        let _ = self.requests.call_uninterruptible(Request::Close);
+    }
+
+    fn start_xmit(&self, frame: Skb) -> Result<(), Skb> {
+        match self.frames.try_post(frame) {
+            Err(error) if error.kind() == PostErrorKind::Full => Err(error.into_inner()),
+            // Nobody is there to send it, now or later: it is dropped.
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Driver of the Intel 82540EM, the NIC that QEMU emulates with `-device e1000`.
+//!
+//! Read it in this order:
+//!
+//! | file | has |
+//! | --- | --- |
+//! | [`device`] | what a device consists of, its interrupt, and what the network stack calls |
+//! | [`control`] | the coroutines that open and close it and watch its link |
+//! | [`rx`], [`tx`] | the coroutines that receive and send |
+//! | [`ring`], [`hw`], [`regs`] | the hardware: descriptor rings, what it can do, its registers |
+//!
+//! This file makes all of that for a device that is plugged in, and unmakes it.
+
+mod control;
+mod device;
+mod hw;
+mod regs;
+mod ring;
+mod rx;
+mod tx;
+
+use coop_domain::prelude::*;
+use kernel::{
+    device::Core, dma::DmaMask, irq, module::this_module, pci, prelude::*, str::CString, sync::Arc,
+};
+
+use self::{
+    device::{Frontend, Nic, State},
+    hw::Hw,
+    rx::RxRing,
+    tx::TxRing,
+};
+use crate::net;
+
+/// Frames that may wait for the coroutine that sends, per CPU, before the network stack has to.
+const FRAMES_WAITING: Capacity = Capacity {
+    task: 256,
+    softirq: 256,
+    hardirq: 0,
+};
+
+/// A device that the driver is bound to. What is written first goes first.
+pub(crate) struct E1000<'bound> {
+    /// Closes the device, if it is open, and returns when nobody calls it any more.
+    _registration: net::Registration<Frontend>,
+    /// Ends the coroutines.
+    _domain: Domain,
+    _interrupt: IrqLine<'bound>,
+    _enabled: net::Enabled<'bound>,
+}
+
+kernel::pci_device_table!(
+    PCI_TABLE,
+    <Driver as pci::Driver>::IdInfo,
+    [(pci::DeviceId::from_id(pci::Vendor::INTEL, 0x100e), ())]
+);
+
+pub(crate) struct Driver;
+
+impl pci::Driver for Driver {
+    type IdInfo = ();
+    type Data<'bound> = E1000<'bound>;
+    const ID_TABLE: pci::IdTable<Self::IdInfo> = &PCI_TABLE;
+
+    fn probe<'bound>(
+        pdev: &'bound pci::Device<Core<'_>>,
+        _info: Option<&'bound Self::IdInfo>,
+    ) -> impl PinInit<Self::Data<'bound>, Error> + 'bound {
+        E1000::new(pdev)
+    }
+}
+
+impl<'bound> E1000<'bound> {
+    fn new(pdev: &'bound pci::Device<Core<'_>>) -> Result<Self> {
+        // On the PCI bus this chip knows 32 bits of an address only.
+        let enabled = net::Enabled::new(pdev, DmaMask::new::<32>())?;
+        let hw = Hw::map(pdev)?;
+        hw.reset();
+        let address = hw.read_address()?;
+
+        let id = pdev.dev_id();
+        let name = CString::try_from_fmt(fmt!(
+            "e1000-{:02x}:{:02x}.{}",
+            id >> 8,
+            id >> 3 & 0x1f,
+            id & 7
+        ))?;
+        let domain = Domain::builder(&name)
+            .owner(this_module::<crate::DriverModule>())
+            .build()?;
+        let (interface, gro) = net::Interface::new(pdev.as_ref())?;
+        let state = State {
+            up: false,
+            link: false,
+            rx: RxRing::new(pdev.as_ref(), interface.clone())?,
+            tx: TxRing::new(pdev.as_ref())?,
+        };
+        let nic = Arc::new(
+            Nic {
+                hw,
+                address,
+                interface: interface.clone(),
+                state: domain.cell(state),
+                received: Signal::new(),
+                sent: Signal::new(),
+                attention: Signal::new(),
+                room: Signal::new(),
+            },
+            GFP_KERNEL,
+        )?;
+
+        let (requests, requests_here) = domain.call_mailbox()?;
+        let (frames, frames_here) = domain.mailbox_with(FRAMES_WAITING)?;
+        let handle = domain.handle();
+        handle.spawn(c"control", control::control(nic.clone(), requests_here))?;
+        handle.spawn(c"watch", control::watch(nic.clone()))?;
+        handle.spawn(c"receive", rx::receive(nic.clone(), gro))?;
+        handle.spawn(c"transmit", tx::transmit(nic.clone(), frames_here))?;
+        handle.spawn(c"reclaim", tx::reclaim(nic.clone()))?;
+
+        let interrupt = IrqLine::request(pdev, irq::Flags::SHARED, c"coop_e1000", move || {
+            nic.interrupt()
+        })?;
+        let registration =
+            net::Registration::new(interface, &address, Frontend { requests, frames })?;
+        Ok(Self {
+            _registration: registration,
+            _domain: domain,
+            _interrupt: interrupt,
+            _enabled: enabled,
+        })
+    }
+}

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a network driver in Rust needs from the kernel, behind safe types.
+//!
+//! Nothing in here knows which NIC it serves. All `unsafe` of the sample driver is in [`sys`], and
+//! what Rust cannot call at all (inline functions, `struct net_device`) in `helpers.c`.
+//!
+//! | type | is |
+//! | --- | --- |
+//! | [`Interface`], [`Registration`], [`Operations`] | a `struct net_device`, and what the stack asks of it |
+//! | [`Skb`] | one frame, owned |
+//! | [`BhOff`], [`Gro`] | the way up: frames enter the stack with bottom halves off |
+//! | [`RxBuffers`], [`TxBuffers`] | memory that the device reads and writes |
+//! | [`Enabled`], [`Regs`] | the PCI function and its registers |
+//! | [`Stats`] | counters, written by the driver, read by anybody |
+
+mod stats;
+mod sys;
+
+pub(crate) use self::stats::Stats;
+pub(crate) use self::sys::{
+    buffers::{RxBuffers, TxBuffers},
+    gro::{BhOff, Gro},
+    interface::{Interface, Operations, Registration},
+    pci::{Enabled, Regs},
+    skb::Skb,
+};

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Counters of an interface, as `ip -s link` shows them.
+
+use kernel::sync::atomic::{Atomic, Relaxed};
+
+/// A counter with one writer, any number of readers, and no locked instruction.
+///
+/// With two writers at once an increment may get lost, nothing worse.
+#[repr(transparent)]
+pub(crate) struct Counter(Atomic<u64>);
+
+impl Counter {
+    const fn new() -> Self {
+        Self(Atomic::new(0))
+    }
+
+    pub(crate) fn add(&self, n: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
+    }
+}
+
+/// The counters; names as in `struct rtnl_link_stats64`. C reads them as `struct coop_net_stats`.
+#[repr(C)]
+pub(crate) struct Stats {
+    pub(crate) rx_packets: Counter,
+    pub(crate) rx_bytes: Counter,
+    pub(crate) rx_errors: Counter,
+    /// Frames that came in and were given up, for want of memory.
+    pub(crate) rx_dropped: Counter,
+    /// Frames that the device had no buffer for.
+    pub(crate) rx_missed_errors: Counter,
+    pub(crate) tx_packets: Counter,
+    pub(crate) tx_bytes: Counter,
+    /// Frames that could not be sent.
+    pub(crate) tx_dropped: Counter,
+}
+
+impl Stats {
+    pub(super) const fn new() -> Self {
+        Self {
+            rx_packets: Counter::new(),
+            rx_bytes: Counter::new(),
+            rx_errors: Counter::new(),
+            rx_dropped: Counter::new(),
+            rx_missed_errors: Counter::new(),
+            tx_packets: Counter::new(),
+            tx_bytes: Counter::new(),
+            tx_dropped: Counter::new(),
+        }
+    }
+
+    /// Counts received frames and their bytes.
+    pub(crate) fn received(&self, packets: u64, bytes: u64) {
+        self.rx_packets.add(packets);
+        self.rx_bytes.add(bytes);
+    }
+
+    /// Counts sent frames and their bytes.
+    pub(crate) fn sent(&self, packets: u64, bytes: u64) {
+        self.tx_packets.add(packets);
+        self.tx_bytes.add(bytes);
+    }
+}

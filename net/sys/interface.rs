@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Network interfaces.
+//!
+//! C header: [`include/linux/netdevice.h`](srctree/include/linux/netdevice.h)
+
+use core::ptr::NonNull;
+
+use kernel::{
+    bindings,
+    device::{Bound, Device},
+    error::to_result,
+    ffi::{c_int, c_void},
+    prelude::*,
+    str::CStr,
+    sync::Arc,
+};
+
+use super::{ffi, gro::Gro, raw_device, skb::Skb};
+use crate::net::Stats;
+
+/// What the network stack asks of a driver.
+pub(crate) trait Operations: Send + Sync + 'static {
+    /// The interface goes up. May sleep; `rtnl` is held.
+    fn open(&self) -> Result;
+
+    /// The interface goes down, and cannot refuse. May sleep; `rtnl` is held.
+    fn stop(&self);
+
+    /// Takes a frame to send, or hands it back if there is no room for it.
+    ///
+    /// Bottom halves are off. After a frame was handed back, the queue stays stopped until the
+    /// driver makes room and says so with [`Interface::wake_queue`].
+    fn start_xmit(&self, frame: Skb) -> Result<(), Skb>;
+}
+
+/// A network interface, a `struct net_device`.
+///
+/// Clones are handles of the same interface. They do not keep it registered: on an interface that
+/// is gone, all methods are without effect.
+#[derive(Clone)]
+pub(crate) struct Interface(Arc<Inner>);
+
+/// # Invariants
+///
+/// `dev` came from `coop_net_alloc`, and is not registered when this object is dropped.
+struct Inner {
+    dev: NonNull<bindings::net_device>,
+    stats: Stats,
+}
+
+// SAFETY: A `net_device` belongs to no thread; each function that is called on it here takes care
+// of its own exclusion.
+unsafe impl Send for Inner {}
+// SAFETY: As above.
+unsafe impl Sync for Inner {}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // SAFETY: By the type's invariant; nobody has a handle any more.
+        unsafe { ffi::coop_net_free(self.dev.as_ptr()) };
+    }
+}
+
+impl Interface {
+    /// Makes an interface of the device `parent`; it is not there for anybody until it is
+    /// [registered](Registration::new).
+    pub(crate) fn new(parent: &Device<Bound>) -> Result<(Self, Gro)> {
+        // SAFETY: `parent` is a valid device; the interface holds a reference to it when it is
+        // registered.
+        let dev = unsafe { ffi::coop_net_alloc(raw_device(parent)) };
+        let dev = NonNull::new(dev).ok_or(ENOMEM)?;
+        let inner = Arc::new(
+            // INVARIANT: `dev` was just allocated.
+            Inner {
+                dev,
+                stats: Stats::new(),
+            },
+            GFP_KERNEL,
+        );
+        let interface = Self(inner?);
+        // SAFETY: The one call for this interface.
+        let gro = unsafe { Gro::new(interface.clone()) };
+        Ok((interface, gro))
+    }
+
+    pub(super) fn as_ptr(&self) -> *mut bindings::net_device {
+        self.0.dev.as_ptr()
+    }
+
+    /// The name, for messages: `eth0`.
+    pub(crate) fn name(&self) -> &CStr {
+        // SAFETY: `dev` is valid, its name is part of it, and always ends with a zero. A rename in
+        // this very moment may mix both names.
+        unsafe { CStr::from_char_ptr(ffi::coop_net_name(self.as_ptr())) }
+    }
+
+    pub(crate) fn stats(&self) -> &Stats {
+        &self.0.stats
+    }
+
+    /// Tells the stack whether the link is up. Any context but hard IRQ.
+    pub(crate) fn set_carrier(&self, up: bool) {
+        // SAFETY: `dev` is valid; the function leaves an unregistered interface alone.
+        unsafe { ffi::coop_net_set_carrier(self.as_ptr(), up) };
+    }
+
+    /// Call after making room for frames: if [`Operations::start_xmit`] handed one back, the stack
+    /// tries again. Costs next to nothing otherwise.
+    pub(crate) fn wake_queue(&self) {
+        // SAFETY: `dev` is valid; on a closed interface the queue belongs to the no-op discipline.
+        unsafe { ffi::coop_net_wake_queue(self.as_ptr()) };
+    }
+}
+
+/// An interface is registered, and its driver called, while this object lives.
+///
+/// # Invariants
+///
+/// The interface is registered with the callbacks of `T`, and a [`State<T>`] that this object owns.
+pub(crate) struct Registration<T: Operations> {
+    interface: Interface,
+    state: NonNull<State<T>>,
+}
+
+/// What the callbacks need.
+struct State<T> {
+    interface: Interface,
+    operations: T,
+}
+
+// SAFETY: Owns an interface and a box; both may be moved to another thread with `T`.
+unsafe impl<T: Operations> Send for Registration<T> {}
+// SAFETY: No method takes `&self`.
+unsafe impl<T: Operations> Sync for Registration<T> {}
+
+impl<T: Operations> Registration<T> {
+    /// Registers `interface` with its hardware address; one that is not valid is replaced by a
+    /// random one.
+    pub(crate) fn new(interface: Interface, address: &[u8; 6], operations: T) -> Result<Self> {
+        let state = KBox::new(
+            State {
+                interface: interface.clone(),
+                operations,
+            },
+            GFP_KERNEL,
+        )?;
+        let state = NonNull::from(KBox::leak(state));
+        // SAFETY: `dev` is valid and not registered; the address has six bytes.
+        unsafe { ffi::coop_net_set_address(interface.as_ptr(), address.as_ptr()) };
+        // INVARIANT: If registering fails, the state is freed right below, and dropped with the
+        // registration otherwise.
+        // SAFETY: `dev` is valid. The callbacks are those of `T`; the state and the counters, which
+        // are the interface's own, live until after `coop_net_unregister`.
+        let result = to_result(unsafe {
+            ffi::coop_net_register(
+                interface.as_ptr(),
+                &Self::CALLBACKS,
+                state.as_ptr().cast(),
+                interface.stats(),
+            )
+        });
+        if let Err(error) = result {
+            // SAFETY: It came from `KBox::leak` above, and nobody else has it.
+            drop(unsafe { KBox::from_raw(state.as_ptr()) });
+            return Err(error);
+        }
+        Ok(Self { interface, state })
+    }
+
+    const CALLBACKS: ffi::Callbacks = ffi::Callbacks {
+        open: Self::open,
+        stop: Self::stop,
+        start_xmit: Self::start_xmit,
+    };
+
+    /// # Safety
+    ///
+    /// As for all callbacks here: `driver` is the state that was registered.
+    unsafe extern "C" fn open(driver: *mut c_void) -> c_int {
+        // SAFETY: By the caller's promise.
+        let state = unsafe { &*driver.cast::<State<T>>() };
+        match state.operations.open() {
+            Ok(()) => {
+                // SAFETY: `dev` is valid.
+                unsafe { ffi::coop_net_start_queue(state.interface.as_ptr()) };
+                0
+            }
+            Err(error) => error.to_errno(),
+        }
+    }
+
+    /// # Safety
+    ///
+    /// See [`Self::open`].
+    unsafe extern "C" fn stop(driver: *mut c_void) -> c_int {
+        // SAFETY: By the caller's promise.
+        let state = unsafe { &*driver.cast::<State<T>>() };
+        // SAFETY: `dev` is valid.
+        unsafe { ffi::coop_net_stop_queue(state.interface.as_ptr()) };
+        state.operations.stop();
+        0
+    }
+
+    /// # Safety
+    ///
+    /// See [`Self::open`]; `skb` is a frame that is handed over, unless it is handed back.
+    unsafe extern "C" fn start_xmit(driver: *mut c_void, skb: *mut bindings::sk_buff) -> c_int {
+        // SAFETY: By the caller's promise.
+        let state = unsafe { &*driver.cast::<State<T>>() };
+        let Some(skb) = NonNull::new(skb) else {
+            return ffi::NETDEV_TX_OK;
+        };
+        // SAFETY: By the caller's promise.
+        let Err(frame) = state.operations.start_xmit(unsafe { Skb::from_raw(skb) }) else {
+            return ffi::NETDEV_TX_OK;
+        };
+
+        // No room. Say so, and look once more: if room was made before the driver could see the
+        // queue stopped, nobody would ever wake it. The barrier in between pairs with the one in
+        // `coop_net_wake_queue`.
+        //
+        // SAFETY: `dev` is valid.
+        unsafe { ffi::coop_net_stop_queue(state.interface.as_ptr()) };
+        match state.operations.start_xmit(frame) {
+            Ok(()) => {
+                // SAFETY: `dev` is valid.
+                unsafe { ffi::coop_net_wake_queue(state.interface.as_ptr()) };
+                ffi::NETDEV_TX_OK
+            }
+            Err(frame) => {
+                frame.into_raw();
+                ffi::NETDEV_TX_BUSY
+            }
+        }
+    }
+}
+
+impl<T: Operations> Drop for Registration<T> {
+    fn drop(&mut self) {
+        // SAFETY: By the type's invariant. If the interface is up, this calls `stop`, and returns
+        // when no callback runs any more.
+        unsafe { ffi::coop_net_unregister(self.interface.as_ptr()) };
+        // SAFETY: It came from `KBox::leak` in `new`, and no callback can reach it any more.
+        drop(unsafe { KBox::from_raw(self.state.as_ptr()) });
+    }
+}

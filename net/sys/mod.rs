@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The part of the glue that touches C: all `unsafe` is here.
+
+pub(super) mod buffers;
+mod ffi;
+pub(super) mod gro;
+pub(super) mod interface;
+pub(super) mod pci;
+pub(super) mod skb;
+
+use kernel::{bindings, device};
+
+/// The C side of a device.
+fn raw_device<Ctx: device::DeviceContext>(dev: &device::Device<Ctx>) -> *mut bindings::device {
+    // `device::Device` is a transparent wrapper.
+    core::ptr::from_ref(dev).cast_mut().cast()
+}
