@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Domains: making one, reaching it, ending it.
+
+use crate::call::{self, Caller, Request};
+use crate::cell::DomainCell;
+use crate::executor::Executor;
+use crate::mailbox::{self, Capacity, Receiver, Sender};
+use crate::registry;
+use crate::sys::context::Context as Where;
+use crate::sys::module::{ModuleId, ModuleRef};
+use crate::sys::thread::{Kthread, Policy};
+use crate::task::{self, Header, JoinHandle};
+use core::future::Future;
+use kernel::prelude::*;
+use kernel::str::CString;
+use kernel::sync::Arc;
+
+/// What a domain is to be like; see [`Domain::builder`].
+pub struct Builder<'a> {
+    name: &'a CStr,
+    owner: &'static ThisModule,
+    hold_owner: bool,
+    cpu: Option<u32>,
+    policy: Policy,
+    capacity: Capacity,
+}
+
+impl Builder<'_> {
+    /// Binds the home thread to `cpu`. Default: any CPU.
+    pub fn cpu(mut self, cpu: u32) -> Self {
+        self.cpu = Some(cpu);
+        self
+    }
+
+    /// The scheduling policy of the home thread. Default: normal, nice 0.
+    pub fn policy(mut self, policy: Policy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// The size of mailboxes that are made without one of their own.
+    pub fn mailbox(mut self, capacity: Capacity) -> Self {
+        self.capacity = capacity;
+        self
+    }
+
+    /// Keeps the owner from being unloaded as long as the domain is there: for domains whose life
+    /// is that of something else, as an open file. (A domain that the module's exit drops must not:
+    /// the exit would never be called.)
+    pub fn hold_owner(mut self) -> Self {
+        self.hold_owner = true;
+        self
+    }
+
+    /// Makes the domain. Task context, sleeps.
+    ///
+    /// `EINVAL`: bad name or nice level, no such CPU online; `EEXIST`: the name is taken; `ENOENT`:
+    /// the owner is being unloaded; `ENOMEM`.
+    pub fn build(self) -> Result<Domain> {
+        Where::require_sleepable()?;
+        if self.name.is_empty() || self.name.to_bytes().contains(&b'/') {
+            return Err(EINVAL);
+        }
+        if let Policy::Normal { nice } = self.policy {
+            if !(-20..=19).contains(&nice) {
+                return Err(EINVAL);
+            }
+        }
+        let held = if self.hold_owner {
+            Some(ModuleRef::get(self.owner)?)
+        } else {
+            None
+        };
+        let name = CString::try_from(self.name)?;
+        let executor = Arc::pin_init(Executor::new(name), GFP_KERNEL)?;
+        let home = Kthread::create(self.name, executor.clone())?;
+        executor.set_home(home.thread());
+        if let Some(cpu) = self.cpu {
+            home.bind(cpu)?;
+        }
+        home.set_policy(self.policy);
+        let inner = registry::add(ModuleId::of(self.owner), executor.clone(), home)?;
+        Ok(Domain {
+            executor,
+            inner: Some(inner),
+            capacity: self.capacity,
+            _held: held,
+        })
+    }
+}
+
+/// A cooperative scheduling domain: a set of coroutines of which at most one executes at any
+/// instant.
+///
+/// Dropping it ends it: no more work is accepted, all futures are dropped (those of the coroutines
+/// that ran first last), pending calls fail with `ECANCELED`, the home thread is stopped; then drop
+/// returns. Task context, sleeps. Where that is not possible, in atomic context or inside the
+/// domain itself, a work item does it soon after, and a warning is logged.
+///
+/// # Examples
+///
+/// ```ignore
+/// let domain = Domain::builder(c"example", module).build()?;
+/// let (caller, mut requests) = domain.call_mailbox::<u32, u32>()?;
+/// domain
+///     .spawn(c"server", async move {
+///         while let Some(request) = requests.recv().await {
+///             let (n, reply) = request.into_parts();
+///             let _ = reply.send(n.wrapping_add(1));
+///         }
+///     })?
+///     .detach();
+/// assert_eq!(caller.call(1)?, 2);
+/// ```
+pub struct Domain {
+    executor: Arc<Executor>,
+    /// Always there, until drop.
+    inner: Option<registry::Entry>,
+    capacity: Capacity,
+    _held: Option<ModuleRef>,
+}
+
+impl Domain {
+    /// Starts the description of a domain that belongs to module `owner`.
+    ///
+    /// `name`, unique among domains, is seen in `ps` as `coop/<name>` and in debugfs as
+    /// `coop_domain/<name>`. The owner is `module` of `Module::init`, or
+    /// [`this_module`](kernel::module::this_module). Domains that a module has forgotten when it is
+    /// unloaded are ended then, before its code goes.
+    pub fn builder<'a>(name: &'a CStr, owner: &'static ThisModule) -> Builder<'a> {
+        Builder {
+            name,
+            owner,
+            hold_owner: false,
+            cpu: None,
+            policy: Policy::Normal { nice: 0 },
+            capacity: Capacity::default(),
+        }
+    }
+
+    /// A handle, to spawn from elsewhere.
+    pub fn handle(&self) -> Handle {
+        Handle(self.executor.clone())
+    }
+
+    /// Spawns a coroutine; see [`Handle::spawn`].
+    pub fn spawn<F>(&self, name: &'static CStr, future: F) -> Result<JoinHandle<F::Output>>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        spawn(&self.executor, name, future)
+    }
+
+    /// Makes a mailbox whose receiver is for a coroutine of this domain. Task context, sleeps.
+    pub fn mailbox<T: Send + 'static>(&self) -> Result<(Sender<T>, Receiver<T>)> {
+        self.mailbox_with(self.capacity)
+    }
+
+    /// Like [`mailbox`](Self::mailbox), of another size.
+    pub fn mailbox_with<T: Send + 'static>(
+        &self,
+        capacity: Capacity,
+    ) -> Result<(Sender<T>, Receiver<T>)> {
+        mailbox::mailbox(self.executor.clone(), capacity)
+    }
+
+    /// Makes a mailbox of requests that are answered. Task context, sleeps.
+    #[allow(clippy::type_complexity)]
+    pub fn call_mailbox<Q: Send + 'static, R: Send + 'static>(
+        &self,
+    ) -> Result<(Caller<Q, R>, Receiver<Request<Q, R>>)> {
+        call::call_mailbox(self.executor.clone(), self.capacity)
+    }
+
+    /// Makes a cell for state that the coroutines of this domain share.
+    pub fn cell<T>(&self, value: T) -> DomainCell<T> {
+        DomainCell::new(self.executor.clone(), value)
+    }
+
+    /// What the domain has counted so far.
+    pub fn stats(&self) -> &crate::stats::Stats {
+        &self.executor.stats
+    }
+
+    /// Whether a coroutine of it has died (panicked), and the domain with it.
+    pub fn is_faulted(&self) -> bool {
+        self.executor.is_faulted()
+    }
+
+    /// Bytes that a domain takes, besides its thread and its coroutines.
+    pub const SIZE: usize = core::mem::size_of::<Executor>() + core::mem::size_of::<Self>();
+}
+
+impl Drop for Domain {
+    fn drop(&mut self) {
+        let Some(inner) = self.inner.take() else {
+            return;
+        };
+        let inside = self.executor.is_inside();
+        if Where::require_sleepable().is_ok() && !inside {
+            registry::remove(inner);
+        } else {
+            pr_warn!("a domain is dropped where that cannot be waited for; a work item does it\n");
+            registry::remove_later(inner);
+        }
+    }
+}
+
+/// Reaches a domain, without keeping it going. `Clone`, `Send`, `Sync`.
+#[derive(Clone)]
+pub struct Handle(Arc<Executor>);
+
+impl Handle {
+    /// Spawns a coroutine: `future`, run by the domain until it is ready.
+    ///
+    /// `name` shows up in statistics and reports. Any context but hard interrupt and NMI; one
+    /// allocation (atomic where sleeping is not allowed). `EWOULDBLOCK` in a hard interrupt,
+    /// `ECANCELED` when the domain is gone, `ENOMEM`; the future is dropped in these cases.
+    pub fn spawn<F>(&self, name: &'static CStr, future: F) -> Result<JoinHandle<F::Output>>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        spawn(&self.0, name, future)
+    }
+
+    /// Whether the domain is gone. Any context.
+    pub fn is_closed(&self) -> bool {
+        self.0.is_closed()
+    }
+}
+
+fn spawn<F>(
+    executor: &Arc<Executor>,
+    name: &'static CStr,
+    future: F,
+) -> Result<JoinHandle<F::Output>>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    let (header, task) = task::allocate(executor.clone(), name, future, Where::current())?;
+    // SAFETY: `task` is the second reference for a future with this output.
+    let join = unsafe { JoinHandle::new(task) };
+    // SAFETY: The coroutine was born scheduled, and the first reference is the executor's.
+    if unsafe { executor.enqueue(header) } {
+        return Ok(join);
+    }
+    // SAFETY: Nobody else knows of the coroutine, so that we are as good as its runner; the
+    // executor's reference is dropped in its place.
+    unsafe {
+        Header::finish(header, true);
+        task::put(header);
+    }
+    Err(executor.end_error())
+}

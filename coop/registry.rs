@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! All domains: their files in debugfs, and their end when the module that owns them goes.
+
+use crate::executor::Executor;
+use crate::sys::module::{GoingModule, ModuleId, OnGoing};
+use crate::sys::thread::Kthread;
+use core::pin::Pin;
+use kernel::debugfs::{Dir, File};
+use kernel::prelude::*;
+use kernel::sync::{global_lock, Arc};
+
+/// A running domain.
+struct Running {
+    id: u64,
+    owner: ModuleId,
+    executor: Arc<Executor>,
+    home: Kthread<Executor>,
+    // Files before their directory: fields are dropped in order.
+    _stats: Pin<KBox<File<Arc<Executor>>>>,
+    _dir: Dir,
+}
+
+impl Running {
+    /// Ends the domain. Task context, sleeps.
+    fn end(self) {
+        let Running { executor, home, .. } = self;
+        drop(home);
+        executor.tear_down_if_needed();
+    }
+}
+
+struct All {
+    running: KVec<Running>,
+    next_id: u64,
+    root: Option<Dir>,
+}
+
+global_lock! {
+    // SAFETY: Initialised in the module's initialiser, before first use.
+    unsafe(uninit) static ALL: Mutex<All> = All {
+        running: KVec::new(),
+        next_id: 0,
+        root: None,
+    };
+}
+
+/// Stands for a running domain, until it is [removed](remove).
+pub(crate) struct Entry(u64);
+
+/// Called once, when this module is loaded.
+pub(crate) fn init() {
+    // SAFETY: Called exactly once.
+    unsafe { ALL.init() };
+    ALL.lock().root = Some(Dir::new(c"coop_domain"));
+}
+
+/// Called once, when this module is unloaded: nobody uses it any more.
+pub(crate) fn exit() {
+    ALL.lock().root = None;
+}
+
+/// Starts a domain. `EEXIST` if its name is taken.
+pub(crate) fn add(
+    owner: ModuleId,
+    executor: Arc<Executor>,
+    home: Kthread<Executor>,
+) -> Result<Entry> {
+    let mut all = ALL.lock();
+    if all
+        .running
+        .iter()
+        .any(|r| r.executor.name().to_bytes() == executor.name().to_bytes())
+    {
+        return Err(EEXIST);
+    }
+    all.running.reserve(1, GFP_KERNEL)?;
+    let dir = all.root.as_ref().ok_or(ENODEV)?.subdir(executor.name());
+    let stats = KBox::pin_init(
+        dir.read_callback_file(c"stats", executor.clone(), &|executor, f| {
+            kernel::fmt::Display::fmt(&executor.stats, f)
+        }),
+        GFP_KERNEL,
+    )?;
+    home.start();
+    let id = all.next_id;
+    all.next_id = id.wrapping_add(1);
+    all.running.push(
+        Running {
+            id,
+            owner,
+            executor,
+            home,
+            _stats: stats,
+            _dir: dir,
+        },
+        GFP_KERNEL,
+    )?;
+    Ok(Entry(id))
+}
+
+/// Takes the first domain out for which `choose` holds.
+fn take(choose: impl Fn(&Running) -> bool) -> Option<Running> {
+    let mut all = ALL.lock();
+    let index = all.running.iter().position(choose)?;
+    all.running.remove(index).ok()
+}
+
+/// Ends a domain. Task context, sleeps.
+pub(crate) fn remove(entry: Entry) {
+    // The lock is not held while it ends: a destructor may end another one.
+    if let Some(running) = take(|r| r.id == entry.0) {
+        running.end();
+    }
+}
+
+/// Ends a domain soon, by a work item.
+pub(crate) fn remove_later(entry: Entry) {
+    let id = entry.0;
+    let queue = kernel::workqueue::system_unbound();
+    if queue.try_spawn(GFP_ATOMIC, move || remove(Entry(id))).is_err() {
+        pr_err!("no memory to end a domain with; it ends with its module\n");
+    }
+}
+
+/// Ends what a module leaves behind.
+pub(crate) struct Reaper;
+
+impl OnGoing for Reaper {
+    fn module_going(module: &GoingModule) {
+        while let Some(running) = take(|r| r.owner == module.id()) {
+            pr_warn!(
+                "domain {}: its module goes without having dropped it\n",
+                running.executor.name()
+            );
+            running.end();
+        }
+    }
+}

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Counters of a domain: written by its runner alone, read by anybody.
+
+use crate::sys::context::cycles;
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use kernel::prelude::*;
+use kernel::time::{Instant, Monotonic};
+
+/// A counter with one writer at a time: a plain addition, no locked instruction.
+#[derive(Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds `n`. Only the runner of the domain may call this; otherwise counts get lost.
+    #[inline]
+    pub(crate) fn add(&self, n: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
+    }
+
+    /// The value.
+    pub fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// Bytes of a coroutine's name that are kept after it is gone.
+const NAME_WORDS: usize = 4;
+
+/// What a domain counts.
+pub struct Stats {
+    /// Polls of coroutines.
+    pub polls: Counter,
+    /// Coroutines spawned.
+    pub spawned: Counter,
+    /// Coroutines that have ended.
+    pub finished: Counter,
+    /// Wake-ups of coroutines by the domain itself.
+    pub wakes_local: Counter,
+    /// Wake-ups of coroutines from outside, first runs of those spawned from outside included.
+    pub wakes_remote: Counter,
+    /// Times the home thread went to sleep.
+    pub sleeps: Counter,
+    /// Times the home thread woke up and found nothing to do.
+    pub unproductive: Counter,
+    /// Messages received.
+    pub posts: Counter,
+    /// Of these, requests that wait for a reply.
+    pub calls: Counter,
+    /// Largest number of messages found in one ring.
+    pub ring_high_water: AtomicU64,
+    /// Duration of the longest poll, in cycles.
+    longest: AtomicU64,
+    longest_name: [AtomicU64; NAME_WORDS],
+    /// When the last poll ended.
+    mark: AtomicU64,
+    /// Start of the domain in cycles and by the clock: what a cycle is worth.
+    born: (u64, Instant<Monotonic>),
+}
+
+impl Stats {
+    pub(crate) fn new() -> Self {
+        Stats {
+            polls: Counter::default(),
+            spawned: Counter::default(),
+            finished: Counter::default(),
+            wakes_local: Counter::default(),
+            wakes_remote: Counter::default(),
+            sleeps: Counter::default(),
+            unproductive: Counter::default(),
+            posts: Counter::default(),
+            calls: Counter::default(),
+            ring_high_water: AtomicU64::new(0),
+            longest: AtomicU64::new(0),
+            longest_name: Default::default(),
+            mark: AtomicU64::new(0),
+            born: (cycles(), Instant::now()),
+        }
+    }
+
+    /// The runner begins to poll coroutines.
+    #[inline]
+    pub(crate) fn start(&self) {
+        self.mark.store(cycles(), Relaxed);
+    }
+
+    /// A poll ended; the time since the last one did is its own. Runner only.
+    #[inline]
+    pub(crate) fn polled<'a>(&self, name: impl FnOnce() -> &'a CStr) {
+        let now = cycles();
+        let took = now.wrapping_sub(self.mark.load(Relaxed));
+        self.mark.store(now, Relaxed);
+        self.polls.add(1);
+        if took > self.longest.load(Relaxed) {
+            self.record(took, name());
+        }
+    }
+
+    #[cold]
+    fn record(&self, took: u64, name: &CStr) {
+        self.longest.store(took, Relaxed);
+        let mut bytes = name.to_bytes().iter().copied();
+        for word in &self.longest_name {
+            let mut packed = [0u8; 8];
+            for (to, from) in packed.iter_mut().zip(&mut bytes) {
+                *to = from;
+            }
+            word.store(u64::from_le_bytes(packed), Relaxed);
+        }
+    }
+
+    /// Notes how full a ring was found. Runner only.
+    #[inline]
+    pub(crate) fn saw_in_ring(&self, messages: usize) {
+        if messages as u64 > self.ring_high_water.load(Relaxed) {
+            self.ring_high_water.store(messages as u64, Relaxed);
+        }
+    }
+
+    /// The longest poll in nanoseconds.
+    fn longest_ns(&self) -> u64 {
+        let mut cycles = cycles().wrapping_sub(self.born.0);
+        let mut ns = self.born.1.elapsed().as_nanos().max(0) as u64;
+        // Keep the product below within 64 bits; precision is not the point.
+        while (cycles | ns) >> 24 != 0 {
+            cycles >>= 1;
+            ns >>= 1;
+        }
+        let longest = self.longest.load(Relaxed).min(1 << 40);
+        longest.wrapping_mul(ns).checked_div(cycles).unwrap_or(0)
+    }
+}
+
+impl kernel::fmt::Display for Stats {
+    fn fmt(&self, f: &mut kernel::fmt::Formatter<'_>) -> kernel::fmt::Result {
+        let counters = [
+            ("polls", &self.polls),
+            ("spawned", &self.spawned),
+            ("finished", &self.finished),
+            ("wakes_local", &self.wakes_local),
+            ("wakes_remote", &self.wakes_remote),
+            ("sleeps", &self.sleeps),
+            ("wakes_unproductive", &self.unproductive),
+            ("posts", &self.posts),
+            ("calls", &self.calls),
+        ];
+        for (name, counter) in counters {
+            writeln!(f, "{name} {}", counter.get())?;
+        }
+        writeln!(f, "ring_high_water {}", self.ring_high_water.load(Relaxed))?;
+        writeln!(f, "longest_poll_ns {}", self.longest_ns())?;
+        write!(f, "longest_poll_name ")?;
+        for word in &self.longest_name {
+            for byte in word.load(Relaxed).to_le_bytes() {
+                if byte != 0 {
+                    write!(f, "{}", byte as char)?;
+                }
+            }
+        }
+        writeln!(f)
+    }
+}

@@ -1,0 +1,438 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Coroutines: a header that every domain understands, and behind it the future, then its output.
+//!
+//! The life of a coroutine is told in [`task_state`](crate::task_state). Who may touch what:
+//!
+//! - `state`, `join`: everybody, they are atomic;
+//! - `link`: who set `SCHEDULED`, until it is in a queue; then the queue;
+//! - `vtable`, `name`, `all`, and the future: the runner;
+//! - the output: the runner until `DONE`, then whoever [`TaskState`] says.
+
+use crate::executor::Executor;
+use crate::sys::context::Context as Where;
+use crate::task_state::TaskState;
+use crate::wait_cell::WaitCell;
+use crate::waker::{poll_cell, WakeRef};
+use crate::wake_queue::Link;
+use core::cell::Cell;
+use core::future::Future;
+use core::mem::{align_of, offset_of, size_of, ManuallyDrop};
+use core::pin::Pin;
+use core::ptr::{self, NonNull};
+use core::task::{Context, Poll};
+use kernel::prelude::*;
+use kernel::sync::Arc;
+
+/// What the header needs to know of the future's type.
+pub(crate) struct VTable {
+    /// Polls the future; when it is ready, drops it and leaves the output in its place.
+    poll: unsafe fn(NonNull<Header>, &mut Context<'_>) -> Poll<()>,
+    /// Drops the future.
+    drop_future: unsafe fn(NonNull<Header>),
+    /// Drops the output.
+    drop_output: unsafe fn(NonNull<Header>),
+}
+
+/// # Safety
+///
+/// None: does nothing.
+unsafe fn nothing(_header: NonNull<Header>) {}
+
+/// # Safety
+///
+/// None: does nothing.
+unsafe fn never_ready(_header: NonNull<Header>, _cx: &mut Context<'_>) -> Poll<()> {
+    Poll::Pending
+}
+
+/// The table of a coroutine whose future is gone. The driver's own may be unloaded by then.
+static DEAD: VTable = VTable {
+    poll: never_ready,
+    drop_future: nothing,
+    drop_output: nothing,
+};
+
+static DEAD_NAME: &CStr = c"(done)";
+
+/// The part of a coroutine that does not depend on its type: 64 bytes, one cache line.
+///
+/// # Invariants
+///
+/// - `executor` is a reference to the domain's executor that belongs to the header.
+/// - As long as the coroutine is not `DONE`, `vtable` is that of the future behind the header.
+#[repr(C, align(64))]
+pub struct Header {
+    pub(crate) link: Link,
+    state: TaskState,
+    vtable: Cell<&'static VTable>,
+    executor: *const Executor,
+    pub(crate) all: AllLinks,
+    join: WaitCell<WakeRef>,
+    name: Cell<*const kernel::ffi::c_char>,
+}
+
+/// Neighbours in the list of all coroutines of a domain; runner only.
+pub(crate) struct AllLinks {
+    pub(crate) prev: Cell<*const Header>,
+    pub(crate) next: Cell<*const Header>,
+}
+
+const _: () = assert!(size_of::<Header>() == 64);
+// `Link`s become `Header`s by a cast.
+const _: () = assert!(offset_of!(Header, link) == 0);
+
+impl Header {
+    /// State word and reference count.
+    #[inline]
+    pub(crate) fn state(&self) -> &TaskState {
+        &self.state
+    }
+
+    /// The domain.
+    #[inline]
+    pub(crate) fn executor(&self) -> &Executor {
+        // SAFETY: By the type's invariant the header keeps the executor alive.
+        unsafe { &*self.executor }
+    }
+
+    /// The coroutine's name. Runner only.
+    pub(crate) fn name(&self) -> &CStr {
+        // SAFETY: `name` points to a `CStr`, of the driver until `DONE`, of this module after; the
+        // runner, which is the caller, is the one who changes it.
+        unsafe { CStr::from_char_ptr(self.name.get()) }
+    }
+
+    /// Schedules the coroutine. Any context but NMI.
+    ///
+    /// One read-modify-write if it is scheduled already, two more instructions of that kind at
+    /// most otherwise, and a `wake_up_process` if its domain is idle.
+    #[inline]
+    pub(crate) fn wake(&self) {
+        if self.state.schedule() {
+            // SAFETY: The caller has a reference; the domain keeps its own until the coroutine has
+            // come out of the queue; `schedule` said that we own the link.
+            let _ = unsafe { self.executor().enqueue(NonNull::from(self)) };
+        }
+    }
+
+    /// Asks the runner to drop the future. Any context but NMI.
+    pub(crate) fn abort(&self) {
+        if self.state.abort() {
+            // SAFETY: As in `wake`.
+            let _ = unsafe { self.executor().enqueue(NonNull::from(self)) };
+        }
+    }
+
+    /// Polls the future; `Ready` once, after which the coroutine is to be finished.
+    ///
+    /// # Safety
+    ///
+    /// The caller is the runner and the coroutine is not `DONE`.
+    #[inline]
+    pub(crate) unsafe fn poll(this: NonNull<Header>) -> Poll<()> {
+        // SAFETY: The header is valid, and `vtable` is the future's.
+        unsafe {
+            let poll = this.as_ref().vtable.get().poll;
+            crate::waker::with_context(this, |cx| poll(this, cx))
+        }
+    }
+
+    /// Ends the coroutine, whose future is gone (`output`: and has left one) or, if `cancel`, is
+    /// dropped here. Returns whether the domain's reference is to be dropped now, by the caller;
+    /// else when the coroutine comes out of its queue.
+    ///
+    /// # Safety
+    ///
+    /// The caller is the runner and the coroutine is not `DONE`.
+    pub(crate) unsafe fn finish(this: NonNull<Header>, cancel: bool) -> bool {
+        // SAFETY: The caller has a reference.
+        let header = unsafe { this.as_ref() };
+        let vtable = header.vtable.get();
+        if cancel {
+            // SAFETY: The future is there: the coroutine is not `DONE`, and was not ready.
+            unsafe { (vtable.drop_future)(this) };
+        }
+        // INVARIANT: From here on nothing of the driver can be reached.
+        header.vtable.set(&DEAD);
+        header.name.set(DEAD_NAME.as_char_ptr());
+        let finish = header.state.finish(!cancel);
+        if finish.drop_output {
+            // SAFETY: The output is in place, and ours: there was no join handle at `finish`.
+            unsafe { (vtable.drop_output)(this) };
+        }
+        if let Some(waiter) = header.join.signal() {
+            waiter.wake();
+        }
+        !finish.queued
+    }
+}
+
+/// A coroutine with its future, then its output, right behind the header.
+#[repr(C)]
+struct Task<F: Future> {
+    header: Header,
+    body: Body<F>,
+}
+
+#[repr(C)]
+union Body<F: Future> {
+    future: ManuallyDrop<F>,
+    output: ManuallyDrop<F::Output>,
+}
+
+impl<F: Future> Task<F> {
+    const VTABLE: &'static VTable = &VTable {
+        poll: Self::poll,
+        drop_future: Self::drop_future,
+        drop_output: Self::drop_output,
+    };
+
+    /// # Safety
+    ///
+    /// `this` is the header of a `Task<F>`, not `DONE`, and the caller is the runner.
+    unsafe fn poll(this: NonNull<Header>, cx: &mut Context<'_>) -> Poll<()> {
+        let task = this.cast::<Self>().as_ptr();
+        // SAFETY: The future is there, only the runner touches it, and it does not move.
+        let future = unsafe { Pin::new_unchecked(&mut *(*task).body.future) };
+        let output = match future.poll(cx) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(output) => output,
+        };
+        // SAFETY: As above; the future is dropped once, and the output takes its place.
+        unsafe {
+            ManuallyDrop::drop(&mut (*task).body.future);
+            ptr::write(&raw mut (*task).body.output, ManuallyDrop::new(output));
+        }
+        Poll::Ready(())
+    }
+
+    /// # Safety
+    ///
+    /// As for `poll`.
+    unsafe fn drop_future(this: NonNull<Header>) {
+        // SAFETY: The future is there, and only the runner touches it.
+        unsafe { ManuallyDrop::drop(&mut (*this.cast::<Self>().as_ptr()).body.future) };
+    }
+
+    /// # Safety
+    ///
+    /// `this` is the header of a `Task<F>` with its output in place, which is the caller's.
+    unsafe fn drop_output(this: NonNull<Header>) {
+        // SAFETY: Per the function's contract.
+        unsafe { ManuallyDrop::drop(&mut (*this.cast::<Self>().as_ptr()).body.output) };
+    }
+}
+
+/// A counted reference to a coroutine.
+///
+/// # Invariants
+///
+/// The header is valid, and a reference of it belongs to this value.
+pub struct TaskRef(NonNull<Header>);
+
+// SAFETY: A reference can be used to wake, abort and count only, all of which is atomic.
+unsafe impl Send for TaskRef {}
+// SAFETY: As above.
+unsafe impl Sync for TaskRef {}
+
+impl TaskRef {
+    /// Another reference to the coroutine of `header`.
+    pub(crate) fn of(header: &Header) -> Self {
+        header.state.get();
+        // INVARIANT: The reference was just taken.
+        TaskRef(NonNull::from(header))
+    }
+
+    /// # Safety
+    ///
+    /// A reference is handed over.
+    #[inline]
+    pub(crate) unsafe fn from_header(header: NonNull<Header>) -> Self {
+        // INVARIANT: Per the function's contract.
+        TaskRef(header)
+    }
+
+    /// Hands the reference over.
+    #[inline]
+    pub(crate) fn into_header(self) -> NonNull<Header> {
+        ManuallyDrop::new(self).0
+    }
+
+    /// The header.
+    #[inline]
+    pub(crate) fn header(&self) -> &Header {
+        // SAFETY: By the type's invariant.
+        unsafe { self.0.as_ref() }
+    }
+
+    /// Schedules the coroutine. Any context but NMI.
+    #[inline]
+    pub(crate) fn wake(self) {
+        self.header().wake();
+    }
+}
+
+impl Drop for TaskRef {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: The reference is ours.
+        unsafe { put(self.0) };
+    }
+}
+
+/// Drops a reference, and frees the coroutine with the last. Any context but NMI.
+///
+/// # Safety
+///
+/// The reference is the caller's.
+#[inline]
+pub(crate) unsafe fn put(header: NonNull<Header>) {
+    // SAFETY: Per the function's contract the header is valid.
+    if unsafe { header.as_ref() }.state.put() {
+        // SAFETY: That was the last reference.
+        unsafe { free(header) };
+    }
+}
+
+/// # Safety
+///
+/// Nobody has a reference any more. Future and output are gone: the domain's reference is dropped
+/// after the future, the join handle's after the output.
+#[cold]
+unsafe fn free(header: NonNull<Header>) {
+    // SAFETY: The header is valid; its reference to the executor is given back, once.
+    unsafe {
+        drop(Arc::from_raw(header.as_ref().executor));
+        ptr::drop_in_place(&raw mut (*header.as_ptr()).join);
+    }
+    // SAFETY: It was allocated by `KBox` (`kmalloc`), whose free function needs no size. What is
+    // not dropped, `Body`, is a union without content by now.
+    unsafe { kernel::bindings::kfree(header.as_ptr().cast()) };
+}
+
+/// Allocates a coroutine; the domain's reference is returned, to be queued, and a second one.
+///
+/// One allocation. `ENOMEM`, in which case the future is dropped here.
+pub(crate) fn allocate<F>(
+    executor: Arc<Executor>,
+    name: &'static CStr,
+    future: F,
+    context: Where,
+) -> Result<(NonNull<Header>, TaskRef)>
+where
+    F: Future,
+{
+    const {
+        // The output is found behind the header without knowledge of the future.
+        assert!(align_of::<Body<F>>() <= align_of::<Header>());
+        assert!(offset_of!(Task<F>, body) == size_of::<Header>());
+    }
+    // Before the executor's reference is turned into a pointer, nothing may fail.
+    let memory = KBox::<Task<F>>::new_uninit(context.alloc_flags().ok_or(EAGAIN)?)?;
+    let task = memory.write(Task {
+        header: Header {
+            link: Link::new(),
+            state: TaskState::new(true),
+            vtable: Cell::new(Task::<F>::VTABLE),
+            // INVARIANT: The reference belongs to the header now.
+            executor: Arc::into_raw(executor),
+            all: AllLinks {
+                prev: Cell::new(ptr::null()),
+                next: Cell::new(ptr::null()),
+            },
+            join: WaitCell::new(),
+            name: Cell::new(name.as_char_ptr()),
+        },
+        body: Body {
+            future: ManuallyDrop::new(future),
+        },
+    });
+    // SAFETY: Not null, being a box.
+    let header = unsafe { NonNull::new_unchecked(KBox::into_raw(task)) }.cast::<Header>();
+    // INVARIANT: `TaskState::new(true)` counted it.
+    Ok((header, TaskRef(header)))
+}
+
+/// Awaits the end of a coroutine and its output, aborts it, or lets it go (`drop`, or
+/// [`detach`](Self::detach)).
+///
+/// Awaiting gives `Ok(output)`, or `ECANCELED` if the coroutine was aborted or its domain shut
+/// down before it was ready. The coroutine's future, with all it owned, is gone by then.
+#[must_use = "dropping the handle detaches the coroutine: say so with `detach`"]
+pub struct JoinHandle<T> {
+    task: TaskRef,
+    taken: bool,
+    _output: core::marker::PhantomData<T>,
+}
+
+// SAFETY: The output may be taken or dropped wherever the handle is.
+unsafe impl<T: Send> Send for JoinHandle<T> {}
+// SAFETY: A shared handle gives no access to the output.
+unsafe impl<T: Send> Sync for JoinHandle<T> {}
+
+impl<T> JoinHandle<T> {
+    /// # Safety
+    ///
+    /// `task` is the second reference that [`allocate`] returned for a future with output `T`.
+    pub(crate) unsafe fn new(task: TaskRef) -> Self {
+        JoinHandle {
+            task,
+            taken: false,
+            _output: core::marker::PhantomData,
+        }
+    }
+
+    /// Has the coroutine's future dropped, inside its domain, instead of polled again. No effect
+    /// if it has ended already. Any context but NMI; does not wait.
+    pub fn abort(&self) {
+        self.task.header().abort();
+    }
+
+    /// Lets the coroutine go on by itself; its output will be dropped.
+    pub fn detach(self) {}
+
+    /// Whether the coroutine has ended. Any context.
+    pub fn is_finished(&self) -> bool {
+        self.task.header().state.outcome().is_some()
+    }
+
+    /// The output, if the coroutine has ended.
+    fn take(&mut self) -> Option<Result<T>> {
+        let output = self.task.header().state.outcome()?;
+        if !output || self.taken {
+            return Some(Err(ECANCELED));
+        }
+        self.taken = true;
+        // SAFETY: `DONE` with an output and a join handle: it is in place, right behind the header,
+        // and ours, and it is moved out only once.
+        Some(Ok(unsafe { self.task.0.add(1).cast::<T>().read() }))
+    }
+}
+
+impl<T> Future for JoinHandle<T> {
+    type Output = Result<T>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Some(result) = self.take() {
+            return Poll::Ready(result);
+        }
+        if !poll_cell(&self.task.header().join, cx) {
+            return Poll::Pending;
+        }
+        // Signalled, so `DONE` is set; a coroutine that was aborted has no output.
+        Poll::Ready(self.take().unwrap_or(Err(ECANCELED)))
+    }
+}
+
+impl<T> Unpin for JoinHandle<T> {}
+
+impl<T> Drop for JoinHandle<T> {
+    fn drop(&mut self) {
+        if self.task.header().state.leave() && !self.taken {
+            // SAFETY: The output is in place and, `leave` says, ours.
+            unsafe { ptr::drop_in_place(self.task.0.add(1).cast::<T>().as_ptr()) };
+        }
+        self.task.header().join.clear_waiter();
+    }
+}

@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The queue through which a domain is woken from outside, and the protocol by which its home
+//! thread goes to sleep.
+//!
+//! No dependency on the kernel crate: the same file is compiled into the module and, on the host,
+//! into the loom models of `selftests/host`.
+//!
+//! One word is both the head of an intrusive list (Treiber's stack, taken whole, so there is no
+//! ABA problem) and the domain's *pending* flag:
+//!
+//! ```text
+//!             push: wake the home thread
+//!      IDLE ------------------------------> list ... -> IDLE|RUNNING
+//!       ^                                    ^   |
+//!       | go_idle                       push |   | take
+//!       |                                    |   v
+//!       +------------------------------- RUNNING          close: any state -> CLOSED, for good
+//! ```
+//!
+//! - `IDLE`: no work, and the home thread sleeps or is about to: who pushes wakes it.
+//! - `RUNNING`: no work queued, and a runner is awake: who pushes need not wake anybody, since the
+//!   runner looks here again before it goes idle.
+//! - `CLOSED`: the domain is gone, nothing is accepted.
+//!
+//! **No lost wake-up**: going idle and pushing are read-modify-writes of the *same* word, so one
+//! comes first. If `push` does, `go_idle` fails. If `go_idle` does, `push` sees `IDLE` and wakes.
+//! What is left is the sleep itself: after `go_idle` the home thread sets its task state, which is
+//! a full barrier (`set_current_state`), and looks at the word once more before `schedule()`; that
+//! barrier pairs with the one at the start of `wake_up_process()`.
+//!
+//! `queue.push` publishes a coroutine's link and what its waker did before; `queue.take` acquires it.
+
+use crate::atomic::{named, AtomicPtr, Ordering, UnsafeCell};
+use core::ptr::{self, NonNull};
+
+/// The list pointer of a coroutine; in at most one queue at a time.
+#[repr(transparent)]
+pub struct Link(UnsafeCell<*mut Link>);
+
+impl Link {
+    /// A link that is in no queue.
+    pub fn new() -> Self {
+        Link(UnsafeCell::new(ptr::null_mut()))
+    }
+
+    /// # Safety
+    ///
+    /// The caller owns the link: it is in no queue, or in one that only the caller touches.
+    #[inline]
+    unsafe fn set(&self, next: *mut Link) {
+        // SAFETY: Per the function's contract nobody else accesses the cell.
+        self.0.with_mut(|p| unsafe { *p = next })
+    }
+
+    /// # Safety
+    ///
+    /// As for [`Link::set`].
+    #[inline]
+    unsafe fn get(&self) -> *mut Link {
+        // SAFETY: Per the function's contract nobody else accesses the cell.
+        self.0.with(|p| unsafe { *p })
+    }
+}
+
+impl Default for Link {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+const IDLE: *mut Link = ptr::null_mut();
+const RUNNING: *mut Link = ptr::without_provenance_mut(1);
+const CLOSED: *mut Link = ptr::without_provenance_mut(2);
+
+/// Whether `p` ends a list, being a state and no link (links are aligned to more than 2).
+#[inline]
+fn is_end(p: *mut Link) -> bool {
+    p.addr() <= CLOSED.addr()
+}
+
+/// What became of a push.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Push {
+    /// Queued; a runner will see it.
+    Queued,
+    /// Queued, and the caller has to wake the home thread.
+    Wake,
+    /// Not queued: the domain is gone.
+    Closed,
+}
+
+/// The multi-producer queue of wake-ups of one domain.
+///
+/// # Invariants
+///
+/// `head` is `IDLE`, `RUNNING`, `CLOSED`, or the first of a list of links, each owned by the queue,
+/// that ends with `IDLE` or `RUNNING`.
+pub struct WakeQueue {
+    head: AtomicPtr<Link>,
+}
+
+impl WakeQueue {
+    /// An empty queue of a domain whose home thread has not run yet.
+    pub fn new() -> Self {
+        WakeQueue {
+            head: AtomicPtr::new(RUNNING),
+        }
+    }
+
+    /// Queues `link`. Any context, hard IRQ included; lock-free: one compare-and-exchange when
+    /// nobody interferes.
+    ///
+    /// # Safety
+    ///
+    /// `link` is in no queue, the caller owns it, and it stays valid until it was taken out again.
+    #[inline]
+    pub unsafe fn push(&self, link: NonNull<Link>) -> Push {
+        let mut head = self.head.load(Ordering::Relaxed);
+        loop {
+            if head == CLOSED {
+                return Push::Closed;
+            }
+            // SAFETY: The caller owns `link`, it is valid and not yet published.
+            unsafe { link.as_ref().set(head) };
+            // INVARIANT: `link` goes in front of a list, or of the `IDLE` or `RUNNING` that ends it.
+            match self.head.compare_exchange_weak(
+                head,
+                link.as_ptr(),
+                named("queue.push", Ordering::AcqRel),
+                Ordering::Relaxed,
+            ) {
+                Ok(_) if head == IDLE => return Push::Wake,
+                Ok(_) => return Push::Queued,
+                Err(now) => head = now,
+            }
+        }
+    }
+
+    /// Whether [`take`](Self::take) would find something. A hint, one load.
+    #[inline]
+    pub fn has_work(&self) -> bool {
+        !is_end(self.head.load(Ordering::Relaxed))
+    }
+
+    /// Takes everything queued, oldest last. The caller becomes the runner that pushers rely on.
+    #[inline]
+    pub fn take(&self) -> Batch {
+        // INVARIANT: The list goes to the batch, an empty one stays.
+        Batch(self.head.swap(RUNNING, named("queue.take", Ordering::AcqRel)))
+    }
+
+    /// Declares the domain idle; `false` if there is work. Runner only.
+    ///
+    /// After `true` the next push asks its caller to wake the home thread.
+    #[inline]
+    pub fn go_idle(&self) -> bool {
+        self.head
+            .compare_exchange(RUNNING, IDLE, named("queue.take", Ordering::AcqRel), Ordering::Relaxed)
+            .is_ok()
+    }
+
+    /// Whether nothing was pushed since [`go_idle`](Self::go_idle). The home thread calls this
+    /// between setting its task state and sleeping.
+    #[inline]
+    pub fn is_idle(&self) -> bool {
+        self.head.load(Ordering::Acquire) == IDLE
+    }
+
+    /// Refuses everything from now on, and hands back what is queued.
+    pub fn close(&self) -> Batch {
+        // INVARIANT: The list goes to the batch.
+        Batch(self.head.swap(CLOSED, named("queue.take", Ordering::AcqRel)))
+    }
+
+    /// Whether [`close`](Self::close) was called.
+    pub fn is_closed(&self) -> bool {
+        self.head.load(Ordering::Acquire) == CLOSED
+    }
+}
+
+impl Default for WakeQueue {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Links taken from a [`WakeQueue`], newest first.
+///
+/// # Invariants
+///
+/// A state, or the first link of a list that ends with a state; the links belong to the batch.
+#[must_use]
+pub struct Batch(*mut Link);
+
+/// The first-in first-out queue of the runner; nobody else touches it.
+///
+/// # Invariants
+///
+/// `head` is null, or the first of a list of links owned by this queue that ends with null at
+/// `tail`.
+pub struct LocalQueue {
+    head: *mut Link,
+    tail: *mut Link,
+}
+
+impl LocalQueue {
+    /// An empty queue.
+    pub const fn new() -> Self {
+        LocalQueue {
+            head: ptr::null_mut(),
+            tail: ptr::null_mut(),
+        }
+    }
+
+    /// Whether nothing is queued.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.head.is_null()
+    }
+
+    /// Queues `link` at the end.
+    ///
+    /// # Safety
+    ///
+    /// `link` is in no queue, the caller owns it, and it stays valid until it was taken out again.
+    #[inline]
+    pub unsafe fn push(&mut self, link: NonNull<Link>) {
+        // SAFETY: The caller owns `link`.
+        unsafe { link.as_ref().set(ptr::null_mut()) };
+        // INVARIANT: `link` follows the old tail, or starts the list.
+        if self.head.is_null() {
+            self.head = link.as_ptr();
+        } else {
+            // SAFETY: A non-empty queue has a valid tail, which this queue owns.
+            unsafe { (*self.tail).set(link.as_ptr()) };
+        }
+        self.tail = link.as_ptr();
+    }
+
+    /// Takes the oldest link.
+    #[inline]
+    pub fn pop(&mut self) -> Option<NonNull<Link>> {
+        let link = NonNull::new(self.head)?;
+        // SAFETY: The queue owns its links.
+        // INVARIANT: The rest is a list with the same end. `tail` is not used while it is empty.
+        self.head = unsafe { link.as_ref().get() };
+        Some(link)
+    }
+
+    /// Appends `batch`, oldest first; returns how many there were.
+    pub fn append(&mut self, batch: Batch) -> usize {
+        let (mut link, mut rest, mut n) = (batch.0, ptr::null_mut(), 0usize);
+        let newest = link;
+        while !is_end(link) {
+            // SAFETY: By its invariant the batch owns its links, and handed them to us.
+            let next = unsafe { (*link).get() };
+            // SAFETY: As above.
+            unsafe { (*link).set(rest) };
+            rest = link;
+            link = next;
+            n = n.wrapping_add(1);
+        }
+        if n != 0 {
+            // INVARIANT: `rest` is now the batch in order of arrival, and ends with `newest`.
+            if self.head.is_null() {
+                self.head = rest;
+            } else {
+                // SAFETY: A non-empty queue has a valid tail, which this queue owns.
+                unsafe { (*self.tail).set(rest) };
+            }
+            self.tail = newest;
+        }
+        n
+    }
+}
+
+impl Default for LocalQueue {
+    fn default() -> Self {
+        Self::new()
+    }
+}

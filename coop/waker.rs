@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Wakers: of coroutines, and of threads that wait for something of a domain.
+
+use crate::sys::thread::Thread;
+use crate::task::{Header, TaskRef};
+use crate::wait_cell::{WaitCell, Waiter};
+use core::mem::ManuallyDrop;
+use core::ptr::NonNull;
+use core::task::{Context, RawWaker, RawWakerVTable, Waker};
+
+// Statics, not constants: a waker may outlive the module that holds the coroutine, so that its
+// table has to lie here, and never be copied into the crate that names it.
+static TASK_WAKER: RawWakerVTable = RawWakerVTable::new(clone, wake, wake_by_ref, drop_waker);
+
+/// # Safety
+///
+/// `data` is a header with a reference that belongs to the waker.
+unsafe fn clone(data: *const ()) -> RawWaker {
+    // SAFETY: Per the function's contract the header is valid.
+    unsafe { &*data.cast::<Header>() }.state().get();
+    RawWaker::new(data, &TASK_WAKER)
+}
+
+/// # Safety
+///
+/// As for [`clone`]; the reference is used up.
+unsafe fn wake(data: *const ()) {
+    // SAFETY: Per the function's contract the reference is ours.
+    unsafe { TaskRef::from_header(NonNull::new_unchecked(data.cast_mut().cast())) }.wake();
+}
+
+/// # Safety
+///
+/// As for [`clone`].
+unsafe fn wake_by_ref(data: *const ()) {
+    // SAFETY: Per the function's contract the header is valid.
+    unsafe { &*data.cast::<Header>() }.wake();
+}
+
+/// # Safety
+///
+/// As for [`wake`].
+unsafe fn drop_waker(data: *const ()) {
+    // SAFETY: Per the function's contract the reference is ours.
+    drop(unsafe { TaskRef::from_header(NonNull::new_unchecked(data.cast_mut().cast())) });
+}
+
+/// Runs `f` with a context whose waker wakes `header`. Takes no reference.
+///
+/// # Safety
+///
+/// `header` is valid while `f` runs.
+#[inline]
+pub(crate) unsafe fn with_context<R>(
+    header: NonNull<Header>,
+    f: impl FnOnce(&mut Context<'_>) -> R,
+) -> R {
+    let raw = RawWaker::new(header.as_ptr().cast_const().cast(), &TASK_WAKER);
+    // SAFETY: The functions of the table keep the contract of `RawWaker`; the waker is not dropped,
+    // so the reference that it does not have is not given back.
+    let waker = ManuallyDrop::new(unsafe { Waker::from_raw(raw) });
+    f(&mut Context::from_waker(&waker))
+}
+
+/// The coroutine that `waker` wakes, if it is one of a domain.
+#[inline]
+pub(crate) fn header_of(waker: &Waker) -> Option<&Header> {
+    // SAFETY: A waker with this table was made from a valid header.
+    core::ptr::eq(waker.vtable(), &TASK_WAKER).then(|| unsafe { &*waker.data().cast::<Header>() })
+}
+
+// As `TASK_WAKER`.
+static THREAD_WAKER: RawWakerVTable =
+    RawWakerVTable::new(clone_thread, wake_thread, wake_thread_by_ref, drop_thread);
+
+/// Runs `f` with `data` as a borrowed thread.
+///
+/// # Safety
+///
+/// `data` is a thread with a reference that belongs to the waker.
+unsafe fn with_thread<R>(data: *const (), f: impl FnOnce(&Thread) -> R) -> R {
+    // SAFETY: Per the function's contract; the reference stays with the waker.
+    let thread = unsafe { Thread::from_raw(NonNull::new_unchecked(data.cast_mut().cast())) };
+    f(&ManuallyDrop::new(thread))
+}
+
+/// # Safety
+///
+/// As for [`with_thread`].
+unsafe fn clone_thread(data: *const ()) -> RawWaker {
+    // SAFETY: Per the function's contract.
+    let thread = unsafe { with_thread(data, Thread::clone) };
+    RawWaker::new(thread.into_raw().as_ptr().cast(), &THREAD_WAKER)
+}
+
+/// # Safety
+///
+/// As for [`with_thread`]; the reference is used up.
+unsafe fn wake_thread(data: *const ()) {
+    // SAFETY: Per the function's contract.
+    unsafe {
+        wake_thread_by_ref(data);
+        drop_thread(data);
+    }
+}
+
+/// # Safety
+///
+/// As for [`with_thread`].
+unsafe fn wake_thread_by_ref(data: *const ()) {
+    // SAFETY: Per the function's contract.
+    unsafe { with_thread(data, Thread::wake) };
+}
+
+/// # Safety
+///
+/// As for [`wake_thread`].
+unsafe fn drop_thread(data: *const ()) {
+    // SAFETY: Per the function's contract the reference is ours.
+    drop(unsafe { Thread::from_raw(NonNull::new_unchecked(data.cast_mut().cast())) });
+}
+
+/// A waker of `thread`. Who is woken finds out why by looking.
+pub(crate) fn thread_waker(thread: Thread) -> Waker {
+    // SAFETY: The functions of the table keep the contract of `RawWaker`; the reference belongs to
+    // the waker.
+    unsafe { Waker::new(thread.into_raw().as_ptr().cast(), &THREAD_WAKER) }
+}
+
+/// Who waits, a coroutine or a thread, in one word: what a [`WaitCell`] holds.
+pub(crate) enum WakeRef {
+    /// A coroutine.
+    Task(TaskRef),
+    /// A thread.
+    Thread(Thread),
+}
+
+impl WakeRef {
+    /// Who is polling with `cx`: a coroutine of a domain, or a thread in one of the blocking
+    /// functions of this crate. `None` for anybody else's wakers.
+    pub(crate) fn from_context(cx: &Context<'_>) -> Option<Self> {
+        let waker = cx.waker();
+        if let Some(header) = header_of(waker) {
+            return Some(WakeRef::Task(TaskRef::of(header)));
+        }
+        // SAFETY: A waker with this table was made from a thread.
+        core::ptr::eq(waker.vtable(), &THREAD_WAKER)
+            .then(|| WakeRef::Thread(unsafe { with_thread(waker.data(), Thread::clone) }))
+    }
+
+    /// Whether both wake the same.
+    pub(crate) fn same_as(&self, other: &Self) -> bool {
+        match (self, other) {
+            (WakeRef::Task(a), WakeRef::Task(b)) => core::ptr::eq(a.header(), b.header()),
+            (WakeRef::Thread(a), WakeRef::Thread(b)) => a.as_ptr() == b.as_ptr(),
+            _ => false,
+        }
+    }
+
+    /// Wakes it. Any context but NMI.
+    #[inline]
+    pub(crate) fn wake(self) {
+        match self {
+            WakeRef::Task(task) => task.wake(),
+            WakeRef::Thread(thread) => thread.wake(),
+        }
+    }
+}
+
+/// Consumes the signal of `cell` (`true`), or leaves who polls with `cx` to be woken (`false`).
+#[inline]
+pub(crate) fn poll_cell(cell: &WaitCell<WakeRef>, cx: &Context<'_>) -> bool {
+    if cell.try_wait() {
+        return true;
+    }
+    match WakeRef::from_context(cx) {
+        Some(me) => cell.poll_wait(|| me),
+        None => {
+            // Somebody else's waker, which has no place in the cell: ask again and again.
+            cx.waker().wake_by_ref();
+            false
+        }
+    }
+}
+
+const THREAD: usize = 2;
+
+// SAFETY: Headers and threads are aligned to 4 at least; the bit that tells them apart is bit 1.
+unsafe impl Waiter for WakeRef {
+    #[inline]
+    fn into_raw(self) -> NonNull<()> {
+        match self {
+            WakeRef::Task(task) => task.into_header().cast(),
+            WakeRef::Thread(thread) => thread.into_raw().cast::<()>().map_addr(|a| a | THREAD),
+        }
+    }
+
+    #[inline]
+    unsafe fn from_raw(raw: NonNull<()>) -> Self {
+        if raw.addr().get() & THREAD == 0 {
+            // SAFETY: Per the function's contract, from `into_raw`.
+            WakeRef::Task(unsafe { TaskRef::from_header(raw.cast()) })
+        } else {
+            let thread = raw.as_ptr().map_addr(|a| a & !THREAD).cast();
+            // SAFETY: As above.
+            WakeRef::Thread(unsafe { Thread::from_raw(NonNull::new_unchecked(thread)) })
+        }
+    }
+}

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Cooperative scheduling domains for Linux.
+//!
+//! A [`Domain`] is a set of coroutines of which at most one executes at any instant. A driver
+//! written as coroutines of a domain needs no lock: it is atomic between awaits, and free to block.
+//! Preemptive callers (system calls, softirqs, interrupts) reach it through lock-free rings.
+//!
+//! Read in this order: [`domain`] (making one), [`task`] and [`executor`] (what runs), [`mailbox`]
+//! and [`call`] (how others reach it), [`irq`] (interrupts), [`cell`] (shared state).
+//!
+//! | from | `try_post`, `signal`, wake | `post`, `call` | spawn |
+//! | --- | --- | --- | --- |
+//! | task, may sleep | yes | yes | yes |
+//! | softirq, bottom halves off | yes | `EWOULDBLOCK` | yes |
+//! | hard interrupt | yes | `EWOULDBLOCK` | `EWOULDBLOCK` |
+//! | coroutine | yes | `EDEADLK`: `send().await`, `ask().await` | yes |
+//! | NMI | no | no | no |
+
+#[allow(dead_code, unreachable_pub, unused_imports)] // Shared with selftests/host.
+#[path = "coop/atomic.rs"]
+mod atomic;
+#[path = "coop/block_on.rs"]
+mod block_on;
+#[path = "coop/call.rs"]
+pub mod call;
+#[path = "coop/cell.rs"]
+pub mod cell;
+#[path = "coop/domain.rs"]
+pub mod domain;
+#[path = "coop/executor.rs"]
+pub mod executor;
+#[path = "coop/irq.rs"]
+pub mod irq;
+#[path = "coop/mailbox.rs"]
+pub mod mailbox;
+pub mod msgq;
+#[path = "coop/registry.rs"]
+mod registry;
+#[allow(dead_code, unreachable_pub)] // Shared with selftests/host.
+#[path = "coop/reply_state.rs"]
+mod reply_state;
+#[path = "coop/room.rs"]
+mod room;
+#[path = "coop/signal.rs"]
+pub mod signal;
+#[path = "coop/stats.rs"]
+pub mod stats;
+pub mod sys;
+#[path = "coop/task.rs"]
+pub mod task;
+#[allow(dead_code, unreachable_pub)] // Shared with selftests/host.
+#[path = "coop/task_state.rs"]
+mod task_state;
+#[allow(dead_code, unreachable_pub)] // Shared with selftests/host.
+#[path = "coop/wait_cell.rs"]
+mod wait_cell;
+#[allow(dead_code, unreachable_pub)] // Shared with selftests/host.
+#[path = "coop/wake_queue.rs"]
+mod wake_queue;
+#[path = "coop/waker.rs"]
+mod waker;
+#[path = "coop/yield_now.rs"]
+mod yield_now;
+
+pub use crate::call::{Caller, Reply, Request};
+pub use crate::cell::DomainCell;
+pub use crate::domain::{Domain, Handle};
+pub use crate::irq::{IrqLine, Top};
+pub use crate::mailbox::{Capacity, PostError, PostErrorKind, Receiver, Sender};
+pub use crate::signal::Signal;
+pub use crate::sys::thread::Policy;
+pub use crate::task::JoinHandle;
+pub use crate::yield_now::yield_now;
+
+use crate::sys::module::GoingNotifier;
+use kernel::prelude::*;
+
+/// What drivers use.
+pub mod prelude {
+    pub use crate::{
+        yield_now, Caller, Capacity, Domain, DomainCell, Handle, IrqLine, JoinHandle, Policy,
+        PostError, PostErrorKind, Receiver, Reply, Request, Sender, Signal, Top,
+    };
+}
+
+module! {
+    type: CoopDomain,
+    name: "coop_domain",
+    authors: ["The coop_domain authors"],
+    description: "Cooperative scheduling domains",
+    license: "GPL",
+}
+
+#[pin_data(PinnedDrop)]
+struct CoopDomain {
+    #[pin]
+    _going: GoingNotifier,
+}
+
+impl kernel::InPlaceModule for CoopDomain {
+    fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
+        registry::init();
+        try_pin_init!(Self {
+            _going <- GoingNotifier::new::<registry::Reaper>(),
+        })
+    }
+}
+
+#[pinned_drop]
+impl PinnedDrop for CoopDomain {
+    fn drop(self: Pin<&mut Self>) {
+        registry::exit();
+    }
+}

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What Rust cannot call: inline functions and macros of the kernel's C headers.
+ * Each is a few instructions; sys/ wraps them in safe types. Exported, because the
+ * compiler inlines those types' functions into the drivers' crates.
+ */
+#include <linux/cpumask.h>
+#include <linux/hardirq.h>
+#include <linux/kthread.h>
+#include <linux/module.h>
+#include <linux/preempt.h>
+#include <linux/rcupdate.h>
+#include <linux/sched.h>
+#include <linux/sched/signal.h>
+#include <linux/sched/task.h>
+#include <linux/timex.h>
+
+#include "helpers.h"
+
+/* The current thread, or NULL in a softirq, hard interrupt or NMI. */
+struct task_struct *coop_current_task(void)
+{
+	return in_task() ? current : NULL;
+}
+EXPORT_SYMBOL_GPL(coop_current_task);
+
+/* Only a thread with no lock held, nothing disabled, may sleep. */
+unsigned int coop_context(void)
+{
+	if (in_nmi())
+		return COOP_CONTEXT_NMI;
+	if (in_hardirq())
+		return COOP_CONTEXT_HARDIRQ;
+	if (in_serving_softirq())
+		return COOP_CONTEXT_SOFTIRQ;
+	if (!preemptible() || rcu_preempt_depth())
+		return COOP_CONTEXT_ATOMIC;
+	return COOP_CONTEXT_TASK;
+}
+EXPORT_SYMBOL_GPL(coop_context);
+
+/*
+ * Begin a push: nobody else pushes from this CPU and kind of context until
+ * coop_sender_exit(). Preemption is off even in a softirq, because softirqs are
+ * preemptible threads on PREEMPT_RT; a hard interrupt has rings of its own.
+ * An RCU read-side section, too: synchronize_rcu() waits for it.
+ *
+ * Returns 3 * cpu + kind of context, or UINT_MAX in an NMI (nothing begun).
+ */
+unsigned int coop_sender_enter(void)
+{
+	unsigned int kind;
+
+	if (in_nmi())
+		return UINT_MAX;
+	preempt_disable();
+	kind = in_hardirq() ? 2 : in_serving_softirq() ? 1 : 0;
+	return 3 * smp_processor_id() + kind;
+}
+EXPORT_SYMBOL_GPL(coop_sender_enter);
+
+void coop_sender_exit(void)
+{
+	preempt_enable();
+}
+EXPORT_SYMBOL_GPL(coop_sender_exit);
+
+unsigned int coop_nr_cpu_ids(void)
+{
+	return nr_cpu_ids;
+}
+EXPORT_SYMBOL_GPL(coop_nr_cpu_ids);
+
+/* Full barrier after the store, as set_current_state() documents. */
+void coop_set_state_idle(void)
+{
+	set_current_state(TASK_IDLE);
+}
+EXPORT_SYMBOL_GPL(coop_set_state_idle);
+
+void coop_set_state_waiting(bool killable)
+{
+	set_current_state(killable ? TASK_KILLABLE : TASK_UNINTERRUPTIBLE);
+}
+EXPORT_SYMBOL_GPL(coop_set_state_waiting);
+
+void coop_set_state_running(void)
+{
+	__set_current_state(TASK_RUNNING);
+}
+EXPORT_SYMBOL_GPL(coop_set_state_running);
+
+bool coop_fatal_signal_pending(void)
+{
+	return fatal_signal_pending(current);
+}
+EXPORT_SYMBOL_GPL(coop_fatal_signal_pending);
+
+/* The function a kthread runs, or NULL for any other thread. */
+void *coop_kthread_func(void)
+{
+	return current->flags & PF_KTHREAD ? kthread_func(current) : NULL;
+}
+EXPORT_SYMBOL_GPL(coop_kthread_func);
+
+void coop_cond_resched(void)
+{
+	cond_resched();
+}
+EXPORT_SYMBOL_GPL(coop_cond_resched);
+
+/* Cheap and only ever compared with itself; 0 where the CPU has no counter. */
+u64 coop_cycles(void)
+{
+	return get_cycles();
+}
+EXPORT_SYMBOL_GPL(coop_cycles);
+
+void coop_get_task(struct task_struct *task)
+{
+	get_task_struct(task);
+}
+EXPORT_SYMBOL_GPL(coop_get_task);
+
+void coop_put_task(struct task_struct *task)
+{
+	put_task_struct(task);
+}
+EXPORT_SYMBOL_GPL(coop_put_task);
+
+struct task_struct *coop_kthread_create(int (*fn)(void *), void *data,
+					const char *name)
+{
+	return kthread_create(fn, data, "coop/%s", name);
+}
+EXPORT_SYMBOL_GPL(coop_kthread_create);
+
+/* Affinity before the first wake-up; negative errno on an empty set. */
+int coop_set_cpu(struct task_struct *task, unsigned int cpu)
+{
+	if (cpu >= nr_cpu_ids || !cpu_online(cpu))
+		return -EINVAL;
+	return set_cpus_allowed_ptr(task, cpumask_of(cpu));
+}
+EXPORT_SYMBOL_GPL(coop_set_cpu);
+
+bool coop_within_module(const void *addr, const struct module *mod)
+{
+	return within_module((unsigned long)addr, mod);
+}
+EXPORT_SYMBOL_GPL(coop_within_module);

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! In which context the code runs, and the per-CPU sections of senders.
+//!
+//! C headers: [`include/linux/preempt.h`](srctree/include/linux/preempt.h),
+//! [`include/linux/hardirq.h`](srctree/include/linux/hardirq.h).
+
+use super::ffi;
+use core::marker::PhantomData;
+use kernel::bindings;
+use kernel::prelude::*;
+
+/// What the current context allows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Context {
+    /// A thread that may sleep.
+    Task,
+    /// A thread that may not: preemption, bottom halves or interrupts off, or an RCU read side.
+    Atomic,
+    /// A softirq.
+    Softirq,
+    /// A hard interrupt.
+    HardIrq,
+    /// A non-maskable interrupt.
+    Nmi,
+}
+
+impl Context {
+    /// The context of the caller. Any context; about 10 instructions.
+    #[inline]
+    pub fn current() -> Self {
+        // SAFETY: Reads the preemption counter and flags only.
+        match unsafe { ffi::coop_context() } {
+            0 => Context::Task,
+            1 => Context::Atomic,
+            2 => Context::Softirq,
+            3 => Context::HardIrq,
+            _ => Context::Nmi,
+        }
+    }
+
+    /// Allocation flags for this context, or `None` where nothing is to be allocated.
+    pub fn alloc_flags(self) -> Option<kernel::alloc::Flags> {
+        match self {
+            Context::Task => Some(GFP_KERNEL),
+            Context::Atomic | Context::Softirq => Some(GFP_ATOMIC),
+            Context::HardIrq | Context::Nmi => None,
+        }
+    }
+
+    /// `Ok` where the caller may sleep, `EWOULDBLOCK` elsewhere.
+    pub fn require_sleepable() -> Result {
+        match Context::current() {
+            Context::Task => Ok(()),
+            _ => Err(EAGAIN),
+        }
+    }
+}
+
+/// The thread that executes, as an opaque identity; null in softirq, hard interrupt and NMI.
+///
+/// Any context; about 8 instructions.
+#[inline]
+pub fn current_task() -> *mut bindings::task_struct {
+    // SAFETY: Reads per-CPU data of the current CPU only.
+    unsafe { ffi::coop_current_task() }
+}
+
+/// The right to push into the rings of this CPU and kind of context, until dropped.
+///
+/// # Invariants
+///
+/// Preemption is off (or the context cannot be preempted), and no other `SenderSection` with the
+/// same index is live.
+pub struct SenderSection {
+    index: usize,
+    // Belongs to this CPU.
+    _not_send: PhantomData<*mut ()>,
+}
+
+impl SenderSection {
+    /// Number of indices.
+    pub fn count() -> usize {
+        // SAFETY: Reads a constant of the running kernel.
+        3usize.wrapping_mul(unsafe { ffi::coop_nr_cpu_ids() } as usize)
+    }
+
+    /// The kind of context that index `index` stands for: 0 task, 1 softirq, 2 hard interrupt.
+    pub fn kind(index: usize) -> usize {
+        index % 3
+    }
+
+    /// Enters; `None` in an NMI. Any other context, does not sleep.
+    #[inline]
+    pub fn enter() -> Option<Self> {
+        // SAFETY: Paired with `coop_sender_exit` in `drop` unless it returns `UINT_MAX`.
+        let index = unsafe { ffi::coop_sender_enter() };
+        // INVARIANT: Preemption is off, so only an interrupt can come in between on this CPU: a
+        // softirq does not nest in a softirq, nor a hard interrupt in a hard interrupt, and each
+        // has an index of its own.
+        (index != u32::MAX).then_some(SenderSection {
+            index: index as usize,
+            _not_send: PhantomData,
+        })
+    }
+
+    /// The index, unique among live sections.
+    #[inline]
+    pub fn index(&self) -> usize {
+        self.index
+    }
+}
+
+impl Drop for SenderSection {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: Pairs with `coop_sender_enter`.
+        unsafe { ffi::coop_sender_exit() }
+    }
+}
+
+/// Waits until every [`SenderSection`] that is live now has ended. Task context; sleeps.
+pub fn wait_for_senders() {
+    // SAFETY: The callers are in task context and may sleep. A section with preemption off is an
+    // RCU read-side section, on PREEMPT_RT too.
+    unsafe { bindings::synchronize_rcu_expedited() }
+}
+
+/// Time stamp in units of the CPU's cycle counter; only differences mean something.
+#[inline]
+pub fn cycles() -> u64 {
+    // SAFETY: Reads a counter.
+    unsafe { ffi::coop_cycles() }
+}
+
+/// Lets other threads of this CPU run if the kernel wants that. Task context.
+pub fn cond_resched() {
+    // SAFETY: The callers are in task context and may sleep.
+    unsafe { ffi::coop_cond_resched() }
+}

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Declarations of `helpers.h`, the one place where they are repeated.
+
+use kernel::bindings;
+use kernel::ffi::{c_char, c_int, c_uint, c_void};
+
+pub(super) type ThreadFn = unsafe extern "C" fn(*mut c_void) -> c_int;
+
+// The kernel's own bindings have the same types behind pointers only.
+#[allow(improper_ctypes)]
+extern "C" {
+    pub(super) fn coop_current_task() -> *mut bindings::task_struct;
+    pub(super) fn coop_context() -> c_uint;
+    pub(super) fn coop_sender_enter() -> c_uint;
+    pub(super) fn coop_sender_exit();
+    pub(super) fn coop_nr_cpu_ids() -> c_uint;
+    pub(super) fn coop_set_state_idle();
+    pub(super) fn coop_set_state_waiting(killable: bool);
+    pub(super) fn coop_set_state_running();
+    pub(super) fn coop_fatal_signal_pending() -> bool;
+    pub(super) fn coop_kthread_func() -> *mut c_void;
+    pub(super) fn coop_cond_resched();
+    pub(super) fn coop_cycles() -> u64;
+    pub(super) fn coop_get_task(task: *mut bindings::task_struct);
+    pub(super) fn coop_put_task(task: *mut bindings::task_struct);
+    pub(super) fn coop_kthread_create(
+        f: ThreadFn,
+        data: *mut c_void,
+        name: *const c_char,
+    ) -> *mut bindings::task_struct;
+    pub(super) fn coop_set_cpu(task: *mut bindings::task_struct, cpu: c_uint) -> c_int;
+    pub(super) fn coop_within_module(addr: *const c_void, module: *const bindings::module) -> bool;
+}

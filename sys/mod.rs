@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! All that touches C, behind safe types: threads, contexts, the module loader.
+//!
+//! C side: `helpers.c`.
+
+pub mod context;
+pub mod exit;
+mod ffi;
+pub mod irq;
+pub mod module;
+pub mod thread;

@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Kernel threads: creation, parking, waking, stopping.
+//!
+//! C headers: [`include/linux/kthread.h`](srctree/include/linux/kthread.h),
+//! [`include/linux/sched.h`](srctree/include/linux/sched.h).
+
+use super::ffi;
+use core::ptr::NonNull;
+use kernel::bindings;
+use kernel::ffi::{c_int, c_void};
+use kernel::prelude::*;
+use kernel::sync::Arc;
+
+/// A counted reference to a thread; whoever has one may wake it.
+///
+/// # Invariants
+///
+/// The pointer is valid, and a reference to the thread belongs to this value.
+#[repr(transparent)]
+pub struct Thread(NonNull<bindings::task_struct>);
+
+// SAFETY: A reference to a thread may be used and dropped anywhere.
+unsafe impl Send for Thread {}
+// SAFETY: As above.
+unsafe impl Sync for Thread {}
+
+impl Thread {
+    /// The current thread; `None` in softirq, hard interrupt and NMI.
+    pub fn current() -> Option<Self> {
+        let task = NonNull::new(super::context::current_task())?;
+        // SAFETY: The current thread is alive.
+        unsafe { ffi::coop_get_task(task.as_ptr()) };
+        // INVARIANT: The reference was just taken.
+        Some(Thread(task))
+    }
+
+    /// Makes the thread runnable. Any context but NMI; about 90 instructions if it runs already.
+    ///
+    /// A full barrier, before the thread's state is looked at.
+    #[inline]
+    pub fn wake(&self) {
+        // SAFETY: By the invariant the thread is valid.
+        unsafe { bindings::wake_up_process(self.0.as_ptr()) };
+    }
+
+    /// The thread's identity.
+    #[inline]
+    pub fn as_ptr(&self) -> *mut bindings::task_struct {
+        self.0.as_ptr()
+    }
+
+    /// The reference as a pointer, to be turned back with [`Thread::from_raw`].
+    pub fn into_raw(self) -> NonNull<bindings::task_struct> {
+        core::mem::ManuallyDrop::new(self).0
+    }
+
+    /// # Safety
+    ///
+    /// `raw` comes from [`Thread::into_raw`], and is used once only.
+    pub unsafe fn from_raw(raw: NonNull<bindings::task_struct>) -> Self {
+        // INVARIANT: The reference that `into_raw` gave away.
+        Thread(raw)
+    }
+
+    /// The process id.
+    pub fn pid(&self) -> i32 {
+        // SAFETY: The thread is valid; `pid` does not change.
+        unsafe { (*self.0.as_ptr()).pid }
+    }
+}
+
+impl Clone for Thread {
+    fn clone(&self) -> Self {
+        // SAFETY: By the invariant the thread is valid.
+        unsafe { ffi::coop_get_task(self.0.as_ptr()) };
+        // INVARIANT: The reference was just taken.
+        Thread(self.0)
+    }
+}
+
+impl Drop for Thread {
+    fn drop(&mut self) {
+        // SAFETY: By the invariant the reference is ours.
+        unsafe { ffi::coop_put_task(self.0.as_ptr()) };
+    }
+}
+
+/// How a home thread is scheduled.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Policy {
+    /// The normal policy, `nice` from -20 to 19.
+    Normal {
+        /// Nice level.
+        nice: i32,
+    },
+    /// Real-time, first in first out, at the middle priority that the kernel gives its drivers.
+    Fifo,
+}
+
+/// What a kernel thread does.
+pub trait Body: Send + Sync + 'static {
+    /// The thread's function; it returns when [`should_stop`].
+    fn run(&self);
+}
+
+/// The function of every thread created here.
+///
+/// # Safety
+///
+/// `data` is a valid `B` until the thread has ended.
+unsafe extern "C" fn entry<B: Body>(data: *mut c_void) -> c_int {
+    // SAFETY: Per the function's contract.
+    unsafe { &*data.cast::<B>() }.run();
+    0
+}
+
+/// A kernel thread of this module; dropping it tells it to stop and waits until it has.
+///
+/// # Invariants
+///
+/// The thread was made for `data`, and was not stopped yet.
+pub struct Kthread<B: Body> {
+    thread: Thread,
+    _data: Arc<B>,
+}
+
+impl<B: Body> Kthread<B> {
+    /// Creates a thread `coop/<name>`; it does not run before [`Kthread::start`].
+    ///
+    /// Task context, sleeps. `ENOMEM`, `EINTR`.
+    pub fn create(name: &CStr, data: Arc<B>) -> Result<Self> {
+        let arg = Arc::as_ptr(&data).cast_mut().cast();
+        // SAFETY: `arg` is valid until this object, and so the thread, is gone; `name` is copied.
+        let raw = unsafe { ffi::coop_kthread_create(entry::<B>, arg, name.as_char_ptr()) };
+        let raw = NonNull::new(kernel::error::from_err_ptr(raw)?).ok_or(ENOMEM)?;
+        // SAFETY: A thread that was not started yet cannot go away.
+        unsafe { ffi::coop_get_task(raw.as_ptr()) };
+        // INVARIANT: Created above; the reference just taken belongs to `Thread`.
+        Ok(Kthread {
+            thread: Thread(raw),
+            _data: data,
+        })
+    }
+
+    /// The thread.
+    pub fn thread(&self) -> &Thread {
+        &self.thread
+    }
+
+    /// Binds the thread to one CPU, before it starts. `EINVAL` if there is no such CPU online.
+    pub fn bind(&self, cpu: u32) -> Result {
+        // SAFETY: The thread is valid.
+        kernel::error::to_result(unsafe { ffi::coop_set_cpu(self.thread.as_ptr(), cpu) })
+    }
+
+    /// Sets the scheduling policy.
+    pub fn set_policy(&self, policy: Policy) {
+        let task = self.thread.as_ptr();
+        match policy {
+            // SAFETY: The thread is valid.
+            Policy::Normal { nice } => unsafe { bindings::sched_set_normal(task, nice) },
+            // SAFETY: The thread is valid.
+            Policy::Fifo => unsafe { bindings::sched_set_fifo(task) },
+        }
+    }
+
+    /// Lets the thread run.
+    pub fn start(&self) {
+        self.thread.wake();
+    }
+}
+
+impl<B: Body> Drop for Kthread<B> {
+    /// Task context, sleeps. A thread that had no time to start never calls [`Body::run`].
+    fn drop(&mut self) {
+        // SAFETY: By the invariant the thread was not stopped; our reference keeps it valid even
+        // if it has ended by itself.
+        unsafe { bindings::kthread_stop(self.thread.as_ptr()) };
+    }
+}
+
+/// Whether the current thread, one made by [`Kthread::create`], is to stop.
+pub fn should_stop() -> bool {
+    // SAFETY: The callers are bodies of kernel threads.
+    unsafe { bindings::kthread_should_stop() }
+}
+
+/// Whether the current thread is a [`Kthread<B>`]. Task context.
+pub fn runs<B: Body>() -> bool {
+    // SAFETY: Looks at the current thread only.
+    let f = unsafe { ffi::coop_kthread_func() };
+    f == entry::<B> as *mut c_void
+}
+
+/// Sleeps, uninterruptibly and without counting as load, until woken, unless `ready()`.
+///
+/// `ready` is asked after the thread's state is set, with a full barrier in between.
+pub fn park_unless(ready: impl FnOnce() -> bool) {
+    // SAFETY: Changes the state of the current thread only; it is set back below.
+    unsafe { ffi::coop_set_state_idle() };
+    if !ready() {
+        // SAFETY: The callers are in task context and may sleep.
+        unsafe { bindings::schedule() };
+    }
+    // SAFETY: As above.
+    unsafe { ffi::coop_set_state_running() };
+}
+
+/// How a wait in a killable thread ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Wait {
+    /// What was waited for is there.
+    Ready,
+    /// The thread is being killed.
+    Killed,
+    /// The time is over.
+    TimedOut,
+}
+
+/// What ends a wait besides that which is waited for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Patience {
+    /// A fatal signal.
+    Killable,
+    /// A fatal signal, or so many jiffies.
+    Timeout(isize),
+    /// Nothing.
+    Endless,
+}
+
+/// Sleeps until `ready()`; `EINTR` or `ETIMEDOUT` if the patience ends first.
+///
+/// Task context. `ready` is asked after the thread's state is set, with a full barrier in between,
+/// so that a waker that makes it true and then wakes this thread is never missed. `ready` must not
+/// sleep.
+pub fn wait_until(patience: Patience, mut ready: impl FnMut() -> bool) -> Result {
+    let killable = patience != Patience::Endless;
+    let mut left = match patience {
+        Patience::Timeout(jiffies) => jiffies,
+        _ => isize::MAX,
+    };
+    let end = loop {
+        // SAFETY: Changes the state of the current thread only; it is set back below.
+        unsafe { ffi::coop_set_state_waiting(killable) };
+        if ready() {
+            break Ok(());
+        }
+        // SAFETY: Looks at the current thread only.
+        if killable && unsafe { ffi::coop_fatal_signal_pending() } {
+            break Err(EINTR);
+        }
+        if left <= 0 {
+            break Err(ETIMEDOUT);
+        }
+        // `isize::MAX` is `MAX_SCHEDULE_TIMEOUT`: no timer is armed, and the same comes back.
+        // SAFETY: The callers are in task context and may sleep.
+        left = unsafe { bindings::schedule_timeout(left) };
+    };
+    // SAFETY: As above.
+    unsafe { ffi::coop_set_state_running() };
+    end
+}
