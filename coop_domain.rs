@@ -70,7 +70,7 @@ pub use crate::irq::{IrqLine, Top};
 pub use crate::mailbox::{Capacity, PostError, PostErrorKind, Receiver, Sender};
 pub use crate::signal::Signal;
 pub use crate::sys::thread::Policy;
-pub use crate::task::JoinHandle;
+pub use crate::task::{JoinHandle, TASK_HEADER_BYTES};
 pub use crate::yield_now::yield_now;
 
 use crate::sys::module::GoingNotifier;

@@ -269,7 +269,8 @@ pub(crate) fn call_mailbox<Q: Send + 'static, R: Send + 'static>(
     executor: Arc<Executor>,
     capacity: Capacity,
 ) -> Result<(Caller<Q, R>, Receiver<Request<Q, R>>)> {
-    let (sender, receiver) = mailbox::mailbox(executor, capacity)?;
+    let (sender, mut receiver) = mailbox::mailbox(executor, capacity)?;
+    receiver.count_calls();
     let slots = Slots::new()?;
     sender.executor().tell_if_it_dies(slots.clone())?;
     Ok((Caller { sender, slots }, receiver))

@@ -12,6 +12,7 @@ use crate::sys::module::{ModuleId, ModuleRef};
 use crate::sys::thread::{Kthread, Policy};
 use crate::task::{self, Header, JoinHandle};
 use core::future::Future;
+use core::mem::size_of;
 use kernel::prelude::*;
 use kernel::str::CString;
 use kernel::sync::Arc;
@@ -189,8 +190,15 @@ impl Domain {
         self.executor.is_faulted()
     }
 
-    /// Bytes that a domain takes, besides its thread and its coroutines.
-    pub const SIZE: usize = core::mem::size_of::<Executor>() + core::mem::size_of::<Self>();
+    /// Bytes allocated for this domain, besides the kernel's for its thread (a stack and a
+    /// `task_struct`), its debugfs files, its mailboxes and its coroutines.
+    pub fn bytes(&self) -> usize {
+        size_of::<Executor>()
+            .saturating_add(size_of::<Self>())
+            .saturating_add(registry::ENTRY_BYTES)
+            .saturating_add(self.executor.name().count_bytes())
+            .saturating_add(1)
+    }
 }
 
 impl Drop for Domain {

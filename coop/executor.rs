@@ -5,17 +5,18 @@
 use crate::stats::Stats;
 use crate::sys::context::{self, cond_resched};
 use crate::sys::exit::{ExitHook, OnExit};
+use crate::sys::module::GoingModule;
 use crate::sys::thread::{self, Body, Thread};
 use crate::task::{self, Header};
 use crate::task_state::Start;
 use crate::wake_queue::{LocalQueue, Push, WakeQueue};
 use core::cell::UnsafeCell;
 use core::ptr::{self, NonNull};
-use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering::*};
+use core::sync::atomic::{fence, AtomicBool, AtomicPtr, Ordering::*};
 use kernel::bindings;
 use kernel::prelude::*;
 use kernel::str::CString;
-use kernel::sync::{new_spinlock, Arc, SpinLock};
+use kernel::sync::{new_spinlock, Arc, Completion, SpinLock};
 
 /// Whoever has others waiting for coroutines of the domain.
 pub(crate) trait OwnerDied: Send + Sync {
@@ -41,6 +42,14 @@ struct Local {
 /// Stands for "none before" in the list of all coroutines; null is "not in the list".
 const FIRST: *const Header = ptr::without_provenance(1);
 
+/// A request to drop the coroutines of a module that is about to go.
+#[pin_data]
+struct Purge {
+    module: *const GoingModule,
+    #[pin]
+    done: Completion,
+}
+
 /// Separates what senders write from what the runner writes.
 #[repr(align(64))]
 struct CacheLine<T>(T);
@@ -63,6 +72,8 @@ pub struct Executor {
     /// The coroutine that is being polled, for the report if it does not return.
     polling: AtomicPtr<Header>,
     faulted: AtomicBool,
+    /// A module whose coroutines are to be dropped; null when that is done.
+    purging: AtomicPtr<Purge>,
     local: UnsafeCell<Local>,
     pub(crate) stats: Stats,
     name: CString,
@@ -86,6 +97,7 @@ impl Executor {
             home: AtomicPtr::new(ptr::null_mut()),
             polling: AtomicPtr::new(ptr::null_mut()),
             faulted: AtomicBool::new(false),
+            purging: AtomicPtr::new(ptr::null_mut()),
             local: UnsafeCell::new(Local {
                 queue: LocalQueue::new(),
                 all: ptr::null(),
@@ -311,11 +323,7 @@ impl Executor {
                 Start::Poll | Start::Cancel => self.link(task),
             }
         }
-        loop {
-            // SAFETY: We are the runner; a copy of the pointer is taken.
-            let Some(header) = NonNull::new(unsafe { (*self.local.get()).all }.cast_mut()) else {
-                break;
-            };
+        while let Some(header) = self.find(|_| true) {
             // SAFETY: Coroutines in the list are valid.
             self.unlink(unsafe { header.as_ref() });
             if ptr::eq(header.as_ptr(), poisoned) {
@@ -329,6 +337,13 @@ impl Executor {
                 task::put(header);
             }
         }
+        // Pairs with the fence in `purge`. A request finds nothing left to drop.
+        fence(SeqCst);
+        let request = self.purging.swap(ptr::null_mut(), AcqRel);
+        // SAFETY: Who made the request keeps it until it is completed.
+        if let Some(purge) = unsafe { request.as_ref() } {
+            purge.done.complete_all();
+        }
         // Their code may be unloaded next.
         let wards = core::mem::take(&mut *self.wards.lock());
         if self.is_faulted() {
@@ -336,6 +351,74 @@ impl Executor {
                 ward.owner_died();
             }
         }
+    }
+
+    /// Whether the home thread has something to do besides running coroutines.
+    fn is_wanted(&self) -> bool {
+        thread::should_stop() || !self.purging.load(Relaxed).is_null()
+    }
+
+    /// Drops all coroutines whose code belongs to `module`, which is about to go; waits until that
+    /// is done. Task context, sleeps; one caller at a time (the registry's notifier).
+    pub(crate) fn purge(&self, module: &GoingModule) {
+        self.wards.lock().retain(|ward| !ward.is_retired());
+        pin_init::stack_pin_init!(let purge = pin_init!(Purge {
+            module: ptr::from_ref(module),
+            done <- Completion::new(),
+        }));
+        let request = ptr::from_ref(&*purge).cast_mut();
+        self.purging.store(request, Release);
+        // Pairs with the fence in `tear_down`: it sees the request, or we see that it has begun.
+        fence(SeqCst);
+        if self.is_closed() && self.purging.swap(ptr::null_mut(), AcqRel) == request {
+            return;
+        }
+        self.wake_home();
+        purge.done.wait_for_completion();
+    }
+
+    /// The home thread's part of [`purge`](Self::purge).
+    fn purge_now(&self) {
+        if self.purging.load(Relaxed).is_null() {
+            return;
+        }
+        let request = self.purging.swap(ptr::null_mut(), AcqRel);
+        // SAFETY: Who made the request keeps it until it is completed.
+        let Some(purge) = (unsafe { request.as_ref() }) else {
+            return;
+        };
+        // SAFETY: As above.
+        let module = unsafe { &*purge.module };
+        // See those, too, that have not run yet.
+        self.collect();
+        // SAFETY: We are the runner; `link` changes the list of all, not the queue.
+        unsafe { &(*self.local.get()).queue }.for_each(|link| {
+            // SAFETY: Coroutines in the queue are valid.
+            let task = unsafe { link.cast::<Header>().as_ref() };
+            if task.state().outcome().is_none() {
+                self.link(task);
+            }
+        });
+        // From the start after each, since its destructor may have changed the list.
+        while let Some(header) = self.find(|task| module.contains(task.code())) {
+            // SAFETY: We are the runner; it is linked and not `DONE`.
+            unsafe { self.retire(header, true) };
+        }
+        purge.done.complete_all();
+    }
+
+    /// The newest coroutine for which `choose` holds. Runner only.
+    fn find(&self, choose: impl Fn(&Header) -> bool) -> Option<NonNull<Header>> {
+        // SAFETY: We are the runner; a copy of the pointer is taken.
+        let mut next = unsafe { (*self.local.get()).all };
+        // SAFETY: Coroutines in the list are valid.
+        while let Some(task) = unsafe { next.as_ref() } {
+            if choose(task) {
+                return Some(NonNull::from(task));
+            }
+            next = task.all.next.get();
+        }
+        None
     }
 
     /// Ends a domain whose home thread has ended without doing so: it had no time to start.
@@ -366,6 +449,7 @@ impl Body for Executor {
             if thread::should_stop() {
                 break;
             }
+            self.purge_now();
             if more {
                 cond_resched();
                 continue;
@@ -374,8 +458,8 @@ impl Body for Executor {
                 continue;
             }
             self.stats.sleeps.add(1);
-            // `kthread_stop` wakes like everybody, after it set what `should_stop` reads.
-            thread::park_unless(|| !self.queue.0.is_idle() || thread::should_stop());
+            // `kthread_stop` and `purge` wake like everybody, after they set what this reads.
+            thread::park_unless(|| !self.queue.0.is_idle() || self.is_wanted());
             if self.queue.0.is_idle() {
                 self.stats.unproductive.add(1);
             }

@@ -242,7 +242,12 @@ pub(crate) fn mailbox<T: Send + 'static>(
         shared: shared.clone(),
         last: AtomicU64::new(After::NOTHING.0),
     };
-    Ok((sender, Receiver { shared, next: 0 }))
+    let receiver = Receiver {
+        shared,
+        next: 0,
+        calls: false,
+    };
+    Ok((sender, receiver))
 }
 
 /// The sending end of a mailbox: for any context but NMI, any number of clones.
@@ -416,6 +421,8 @@ pub struct Receiver<T> {
     shared: Arc<Shared<T>>,
     /// The lane to look at first.
     next: usize,
+    /// Messages are requests that wait for an answer.
+    calls: bool,
 }
 
 impl<T: Send> Receiver<T> {
@@ -428,8 +435,15 @@ impl<T: Send> Receiver<T> {
     pub fn try_recv(&mut self) -> Option<T> {
         let message = self.pop()?;
         self.shared.room.made();
-        self.shared.executor.stats.posts.add(1);
+        let stats = &self.shared.executor.stats;
+        stats.posts.add(1);
+        stats.calls.add(self.calls as u64);
         Some(message)
+    }
+
+    /// Has messages counted as calls.
+    pub(crate) fn count_calls(&mut self) {
+        self.calls = true;
     }
 
     fn pop(&mut self) -> Option<T> {

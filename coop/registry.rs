@@ -10,25 +10,20 @@ use kernel::debugfs::{Dir, File};
 use kernel::prelude::*;
 use kernel::sync::{global_lock, Arc};
 
-/// A running domain.
+/// A domain, from when it starts until it has ended.
 struct Running {
     id: u64,
     owner: ModuleId,
     executor: Arc<Executor>,
-    home: Kthread<Executor>,
+    /// Taken by the one who ends it.
+    home: Option<Kthread<Executor>>,
     // Files before their directory: fields are dropped in order.
     _stats: Pin<KBox<File<Arc<Executor>>>>,
     _dir: Dir,
 }
 
-impl Running {
-    /// Ends the domain. Task context, sleeps.
-    fn end(self) {
-        let Running { executor, home, .. } = self;
-        drop(home);
-        executor.tear_down_if_needed();
-    }
-}
+/// Bytes that the registry takes for a domain.
+pub(crate) const ENTRY_BYTES: usize = core::mem::size_of::<Running>();
 
 struct All {
     running: KVec<Running>,
@@ -90,7 +85,7 @@ pub(crate) fn add(
             id,
             owner,
             executor,
-            home,
+            home: Some(home),
             _stats: stats,
             _dir: dir,
         },
@@ -99,19 +94,32 @@ pub(crate) fn add(
     Ok(Entry(id))
 }
 
-/// Takes the first domain out for which `choose` holds.
-fn take(choose: impl Fn(&Running) -> bool) -> Option<Running> {
-    let mut all = ALL.lock();
-    let index = all.running.iter().position(choose)?;
-    all.running.remove(index).ok()
+/// Ends the first domain for which `choose` holds; `false` if there is none.
+fn end(choose: impl Fn(&Running) -> bool) -> bool {
+    let (id, executor, home) = {
+        let mut all = ALL.lock();
+        let mut found = all.running.iter_mut().filter(|r| choose(r));
+        let Some((running, home)) = found.find_map(|r| r.home.take().map(|home| (r, home))) else {
+            return false;
+        };
+        (running.id, running.executor.clone(), home)
+    };
+    // The lock is not held meanwhile: a destructor may end another domain.
+    drop(home);
+    executor.tear_down_if_needed();
+    // Only now is the name free again.
+    let ended = {
+        let mut all = ALL.lock();
+        let index = all.running.iter().position(|r| r.id == id);
+        index.and_then(|index| all.running.remove(index).ok())
+    };
+    drop(ended);
+    true
 }
 
 /// Ends a domain. Task context, sleeps.
 pub(crate) fn remove(entry: Entry) {
-    // The lock is not held while it ends: a destructor may end another one.
-    if let Some(running) = take(|r| r.id == entry.0) {
-        running.end();
-    }
+    end(|r| r.id == entry.0);
 }
 
 /// Ends a domain soon, by a work item.
@@ -123,17 +131,27 @@ pub(crate) fn remove_later(entry: Entry) {
     }
 }
 
-/// Ends what a module leaves behind.
+/// Ends what a module leaves behind, before its code goes.
 pub(crate) struct Reaper;
 
 impl OnGoing for Reaper {
     fn module_going(module: &GoingModule) {
-        while let Some(running) = take(|r| r.owner == module.id()) {
-            pr_warn!(
-                "domain {}: its module goes without having dropped it\n",
-                running.executor.name()
-            );
-            running.end();
+        while end(|r| r.owner == module.id()) {
+            pr_warn!("a module goes without having dropped its domain, which ends now\n");
+        }
+        // Its coroutines in domains of others.
+        let mut next = 0;
+        loop {
+            let found = {
+                let all = ALL.lock();
+                let later = all.running.iter().filter(|r| r.id >= next);
+                later.min_by_key(|r| r.id).map(|r| (r.id, r.executor.clone()))
+            };
+            let Some((id, executor)) = found else {
+                break;
+            };
+            executor.purge(module);
+            next = id.wrapping_add(1);
         }
     }
 }

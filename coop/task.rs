@@ -78,7 +78,10 @@ pub(crate) struct AllLinks {
     pub(crate) next: Cell<*const Header>,
 }
 
-const _: () = assert!(size_of::<Header>() == 64);
+/// Bytes that a coroutine takes besides its future (or the future's output, if that is larger).
+pub const TASK_HEADER_BYTES: usize = size_of::<Header>();
+
+const _: () = assert!(TASK_HEADER_BYTES <= 64);
 // `Link`s become `Header`s by a cast.
 const _: () = assert!(offset_of!(Header, link) == 0);
 
@@ -101,6 +104,11 @@ impl Header {
         // SAFETY: `name` points to a `CStr`, of the driver until `DONE`, of this module after; the
         // runner, which is the caller, is the one who changes it.
         unsafe { CStr::from_char_ptr(self.name.get()) }
+    }
+
+    /// Where the future's code belongs. Runner only.
+    pub(crate) fn code(&self) -> *const () {
+        ptr::from_ref(self.vtable.get()).cast()
     }
 
     /// Schedules the coroutine. Any context but NMI.

@@ -248,6 +248,16 @@ impl LocalQueue {
         Some(link)
     }
 
+    /// Calls `f` for every link, oldest first; `f` must not change the queue.
+    pub fn for_each(&self, mut f: impl FnMut(NonNull<Link>)) {
+        let mut next = NonNull::new(self.head);
+        while let Some(link) = next {
+            f(link);
+            // SAFETY: The queue owns its links.
+            next = NonNull::new(unsafe { link.as_ref().get() });
+        }
+    }
+
     /// Appends `batch`, oldest first; returns how many there were.
     pub fn append(&mut self, batch: Batch) -> usize {
         let (mut link, mut rest, mut n) = (batch.0, ptr::null_mut(), 0usize);
