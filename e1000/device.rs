@@ -3,7 +3,7 @@
 //! The device as its coroutines share it.
 
 use coop_domain::prelude::*;
-use kernel::{irq::IrqReturn, prelude::*};
+use kernel::{prelude::*, sync::Arc};
 
 use super::{control::Request, hw::Hw, regs::Causes, rx::RxRing, tx::TxRing};
 use crate::net::{Interface, Operations, Skb};
@@ -16,7 +16,7 @@ pub(super) struct Nic {
     /// For the coroutines only: see [`State`].
     pub(super) state: DomainCell<State>,
     /// Frames came in, and [`Causes::RECEIVED`] is masked.
-    pub(super) received: Signal,
+    pub(super) received: Arc<Signal>,
     /// Frames were sent, and [`Causes::SENT`] is masked.
     pub(super) sent: Signal,
     /// Something that happens seldom has happened.
@@ -36,18 +36,15 @@ pub(super) struct State {
 
 impl Nic {
     /// The top half of the interrupt: finds out what it is about, masks that, wakes whose it is.
-    pub(super) fn interrupt(&self) -> IrqReturn {
+    pub(super) fn interrupt(&self) -> Top {
         const MASKED: Causes = Causes::RECEIVED.or(Causes::SENT);
 
         let causes = self.hw.take_causes();
         if causes == Causes::NONE {
-            return IrqReturn::None;
+            return Top::NotMine;
         }
         if causes.has(MASKED) {
             self.hw.mask(causes.and(MASKED));
-        }
-        if causes.has(Causes::RECEIVED) {
-            self.received.signal();
         }
         if causes.has(Causes::SENT) {
             self.sent.signal();
@@ -55,7 +52,12 @@ impl Nic {
         if causes.has(Causes::LINK.or(Causes::OVERRUN)) {
             self.attention.signal();
         }
-        IrqReturn::Handled
+        if causes.has(Causes::RECEIVED) {
+            // Gives the signal `received`.
+            Top::Wake
+        } else {
+            Top::Handled
+        }
     }
 }
 

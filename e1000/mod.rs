@@ -23,7 +23,7 @@ mod tx;
 
 use coop_domain::prelude::*;
 use kernel::{
-    device::Core, dma::DmaMask, irq, module::this_module, pci, prelude::*, str::CString, sync::Arc,
+    device::Core, dma::DmaMask, module::this_module, pci, prelude::*, str::CString, sync::Arc,
 };
 
 use self::{
@@ -42,13 +42,11 @@ const FRAMES_WAITING: Capacity = Capacity {
 };
 
 /// A device that the driver is bound to. What is written first goes first.
-pub(crate) struct E1000<'bound> {
+pub(crate) struct E1000 {
     /// Closes the device, if it is open, and returns when nobody calls it any more.
     _registration: net::Registration<Frontend>,
     /// Ends the coroutines.
     _domain: Domain,
-    _interrupt: IrqLine<'bound>,
-    _enabled: net::Enabled<'bound>,
 }
 
 kernel::pci_device_table!(
@@ -61,7 +59,7 @@ pub(crate) struct Driver;
 
 impl pci::Driver for Driver {
     type IdInfo = ();
-    type Data<'bound> = E1000<'bound>;
+    type Data<'bound> = E1000;
     const ID_TABLE: pci::IdTable<Self::IdInfo> = &PCI_TABLE;
 
     fn probe<'bound>(
@@ -72,10 +70,10 @@ impl pci::Driver for Driver {
     }
 }
 
-impl<'bound> E1000<'bound> {
-    fn new(pdev: &'bound pci::Device<Core<'_>>) -> Result<Self> {
+impl E1000 {
+    fn new(pdev: &pci::Device<Core<'_>>) -> Result<Self> {
         // On the PCI bus this chip knows 32 bits of an address only.
-        let enabled = net::Enabled::new(pdev, DmaMask::new::<32>())?;
+        net::enable(pdev, DmaMask::new::<32>())?;
         let hw = Hw::map(pdev)?;
         hw.reset();
         let address = hw.read_address()?;
@@ -87,9 +85,7 @@ impl<'bound> E1000<'bound> {
             id >> 3 & 0x1f,
             id & 7
         ))?;
-        let domain = Domain::builder(&name)
-            .owner(this_module::<crate::DriverModule>())
-            .build()?;
+        let domain = Domain::builder(&name, this_module::<crate::DriverModule>()).build()?;
         let (interface, gro) = net::Interface::new(pdev.as_ref())?;
         let state = State {
             up: false,
@@ -103,7 +99,7 @@ impl<'bound> E1000<'bound> {
                 address,
                 interface: interface.clone(),
                 state: domain.cell(state),
-                received: Signal::new(),
+                received: Arc::new(Signal::new(), GFP_KERNEL)?,
                 sent: Signal::new(),
                 attention: Signal::new(),
                 room: Signal::new(),
@@ -113,23 +109,19 @@ impl<'bound> E1000<'bound> {
 
         let (requests, requests_here) = domain.call_mailbox()?;
         let (frames, frames_here) = domain.mailbox_with(FRAMES_WAITING)?;
-        let handle = domain.handle();
-        handle.spawn(c"control", control::control(nic.clone(), requests_here))?;
-        handle.spawn(c"watch", control::watch(nic.clone()))?;
-        handle.spawn(c"receive", rx::receive(nic.clone(), gro))?;
-        handle.spawn(c"transmit", tx::transmit(nic.clone(), frames_here))?;
-        handle.spawn(c"reclaim", tx::reclaim(nic.clone()))?;
+        domain.spawn(c"control", control::control(nic.clone(), requests_here))?.detach();
+        domain.spawn(c"watch", control::watch(nic.clone()))?.detach();
+        domain.spawn(c"receive", rx::receive(nic.clone(), gro))?.detach();
+        domain.spawn(c"transmit", tx::transmit(nic.clone(), frames_here))?.detach();
+        domain.spawn(c"reclaim", tx::reclaim(nic.clone()))?.detach();
 
-        let interrupt = IrqLine::request(pdev, irq::Flags::SHARED, c"coop_e1000", move || {
-            nic.interrupt()
-        })?;
+        let received = nic.received.clone();
+        net::request_irq(pdev, c"coop_e1000", received, move || nic.interrupt())?;
         let registration =
             net::Registration::new(interface, &address, Frontend { requests, frames })?;
         Ok(Self {
             _registration: registration,
             _domain: domain,
-            _interrupt: interrupt,
-            _enabled: enabled,
         })
     }
 }

@@ -11,7 +11,7 @@
 //! | [`Skb`] | one frame, owned |
 //! | [`BhOff`], [`Gro`] | the way up: frames enter the stack with bottom halves off |
 //! | [`RxBuffers`], [`TxBuffers`] | memory that the device reads and writes |
-//! | [`Enabled`], [`Regs`] | the PCI function and its registers |
+//! | [`enable`], [`request_irq`], [`Regs`] | the PCI function, its interrupt, its registers |
 //! | [`Stats`] | counters, written by the driver, read by anybody |
 
 mod stats;
@@ -22,6 +22,6 @@ pub(crate) use self::sys::{
     buffers::{RxBuffers, TxBuffers},
     gro::{BhOff, Gro},
     interface::{Interface, Operations, Registration},
-    pci::{Enabled, Regs},
+    pci::{enable, request_irq, Regs},
     skb::Skb,
 };

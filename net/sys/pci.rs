@@ -2,44 +2,86 @@
 
 //! The PCI side of a NIC.
 //!
+//! What is set up here for a device lasts until its driver is unbound, and is undone then in
+//! reverse order, after the driver's own data are gone: the kernel's device resource management
+//! (devres) sees to that, so that it cannot be forgotten.
+//!
 //! C header: [`include/linux/pci.h`](srctree/include/linux/pci.h)
 
+use coop_domain::{IrqLine, Signal, Top};
 use kernel::{
     bindings,
-    device::Core,
-    devres::DevresGuard,
+    device::{Bound, Core},
+    devres::{self, DevresGuard},
     dma::{Device as _, DmaMask},
+    error::to_result,
     pci,
     prelude::*,
     str::CStr,
+    sync::{aref::ARef, Arc},
 };
 
-/// A PCI function is on and may do DMA while this object lives.
-pub(crate) struct Enabled<'bound>(&'bound pci::Device<kernel::device::Bound>);
-
-impl<'bound> Enabled<'bound> {
-    /// Switches the memory and DMA of `pdev` on, with addresses as `mask` allows them.
-    pub(crate) fn new(pdev: &'bound pci::Device<Core<'_>>, mask: DmaMask) -> Result<Self> {
-        pdev.enable_device_mem()?;
-        let this = Self(pdev);
-        // SAFETY: Nothing has been mapped for this device yet: its driver is about to begin.
-        unsafe { pdev.dma_set_mask_and_coherent(mask) }?;
-        pdev.set_master();
-        Ok(this)
-    }
+fn raw_pdev(pdev: &pci::Device) -> *mut bindings::pci_dev {
+    // `pci::Device` is a transparent wrapper.
+    core::ptr::from_ref(pdev).cast_mut().cast()
 }
 
-impl Drop for Enabled<'_> {
-    fn drop(&mut self) {
-        let pdev = core::ptr::from_ref(self.0)
-            .cast_mut()
-            .cast::<bindings::pci_dev>();
-        // SAFETY: `pci::Device` is a transparent wrapper of `pci_dev`; `new` enabled it.
-        unsafe {
-            bindings::pci_clear_master(pdev);
-            bindings::pci_disable_device(pdev);
+/// Switches the memory and the DMA of `pdev` on, with addresses as `mask` allows them.
+pub(crate) fn enable(pdev: &pci::Device<Core<'_>>, mask: DmaMask) -> Result {
+    struct Enabled(ARef<pci::Device>);
+
+    impl Drop for Enabled {
+        fn drop(&mut self) {
+            // SAFETY: It was enabled below.
+            unsafe {
+                bindings::pci_clear_master(raw_pdev(&self.0));
+                bindings::pci_disable_device(raw_pdev(&self.0));
+            }
         }
     }
+
+    pdev.enable_device_mem()?;
+    let pdev_ref: &pci::Device = pdev;
+    devres::register(pdev.as_ref(), Enabled(pdev_ref.into()), GFP_KERNEL)?;
+    // SAFETY: Nothing has been mapped for this device yet: its driver is about to begin.
+    unsafe { pdev.dma_set_mask_and_coherent(mask) }?;
+    pdev.set_master();
+    Ok(())
+}
+
+/// Requests the interrupt of `pdev`, with `top` as its top half and `signal` for [`Top::Wake`].
+///
+/// Whatever `top` has is dropped when the driver is unbound.
+pub(crate) fn request_irq(
+    pdev: &pci::Device<Bound>,
+    name: &'static CStr,
+    signal: Arc<Signal>,
+    top: impl Fn() -> Top + Send + Sync + 'static,
+) -> Result {
+    struct Vectors(ARef<pci::Device>);
+
+    impl Drop for Vectors {
+        fn drop(&mut self) {
+            // SAFETY: They were allocated below.
+            unsafe { bindings::pci_free_irq_vectors(raw_pdev(&self.0)) };
+        }
+    }
+
+    let pdev_ref: &pci::Device = pdev;
+    let raw = raw_pdev(pdev_ref);
+    let types = bindings::PCI_IRQ_MSI | bindings::PCI_IRQ_INTX;
+    // SAFETY: `pdev` is valid and bound.
+    let count = unsafe { bindings::pci_alloc_irq_vectors(raw, 1, 1, types) };
+    to_result(count)?;
+    devres::register(pdev.as_ref(), Vectors(pdev_ref.into()), GFP_KERNEL)?;
+
+    // SAFETY: `pdev` is valid; it has at least one vector.
+    let irq = unsafe { bindings::pci_irq_vector(raw, 0) };
+    to_result(irq)?;
+    // SAFETY: The vectors were registered with devres before the line, which has it dropped, and
+    // dropped before them. From then on nobody uses the number.
+    let line = unsafe { IrqLine::from_number(irq as u32, true, name, signal, top) }?;
+    devres::register(pdev.as_ref(), line, GFP_KERNEL)
 }
 
 /// The registers of a PCI function, to be shared by coroutines and interrupt handlers.
@@ -49,11 +91,7 @@ pub(crate) struct Regs<const SIZE: usize>(pci::DevresBar<SIZE>);
 
 impl<const SIZE: usize> Regs<SIZE> {
     /// Maps the memory behind the base address register `bar`.
-    pub(crate) fn map(
-        pdev: &pci::Device<kernel::device::Bound>,
-        bar: u32,
-        name: &'static CStr,
-    ) -> Result<Self> {
+    pub(crate) fn map(pdev: &pci::Device<Bound>, bar: u32, name: &'static CStr) -> Result<Self> {
         pdev.iomap_region_sized::<SIZE>(bar, name)?
             .into_devres()
             .map(Self)

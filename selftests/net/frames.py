@@ -1,0 +1,114 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""Sends raw Ethernet frames from one namespace to another and checks every byte.
+
+frames.py sizes NS NS        one frame of each length from 60 to 1514
+frames.py short NS NS        frames too short for Ethernet arrive padded with zeroes
+frames.py burst NS NS COUNT  bursts of frames of random length, in order, none lost
+frames.py blast NS ADDRESS   UDP datagrams to an address, whatever happens, until killed
+
+The interface has the name of its namespace.
+"""
+import os
+import random
+import socket
+import sys
+import time
+
+ETHERTYPE = 0x88B5  # for local experiments
+HEADER = 14
+
+
+def enter(namespace):
+    with open(f"/run/netns/{namespace}") as handle:
+        os.setns(handle.fileno(), os.CLONE_NEWNET)
+
+
+def open_raw(namespace):
+    enter(namespace)
+    sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETHERTYPE))
+    sock.setsockopt(socket.SOL_SOCKET, 33, 32 << 20)  # SO_RCVBUFFORCE
+    sock.bind((namespace, ETHERTYPE))
+    sock.settimeout(5)
+    return sock
+
+
+def address(sock):
+    return sock.getsockname()[4]
+
+
+def frame(source, target, number, length):
+    """Each byte depends on its place and on the number of the frame."""
+    head = address(target) + address(source) + ETHERTYPE.to_bytes(2, "big")
+    head += number.to_bytes(4, "big")
+    fill = random.Random(number).randbytes(max(length - len(head), 0))
+    return (head + fill)[:length]
+
+
+def fail(text):
+    print(f"# {text}")
+    sys.exit(1)
+
+
+def expect(target, wanted, what):
+    try:
+        got = target.recv(4096)
+    except TimeoutError:
+        fail(f"{what}: never arrived")
+    if got != wanted:
+        bad = next((i for i, (a, b) in enumerate(zip(got, wanted)) if a != b), None)
+        fail(f"{what}: got {len(got)} bytes for {len(wanted)}, first difference at {bad}")
+
+
+def sizes(source, target):
+    for length in range(60, 1515):
+        sent = frame(source, target, length, length)
+        source.send(sent)
+        expect(target, sent, f"frame of {length}")
+
+
+def short(source, target):
+    for length in range(HEADER, 60):
+        sent = frame(source, target, length, length)
+        source.send(sent)
+        expect(target, sent.ljust(60, b"\0"), f"frame of {length}")
+
+
+def burst(source, target, count):
+    rng = random.Random(count)
+    number = 0
+    while number < count:
+        size = min(rng.choice((1, 7, 64, 150)), count - number)
+        sent = [frame(source, target, number + i, rng.randint(60, 1514)) for i in range(size)]
+        for one in sent:
+            source.send(one)
+        for i, one in enumerate(sent):
+            expect(target, one, f"frame {number + i} of {count}, in a burst of {size}")
+        number += size
+
+
+def blast(where):
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.setblocking(False)
+    payloads = [random.Random(n).randbytes(n) for n in (18, 200, 700, 1472)]
+    while True:
+        for payload in payloads:
+            try:
+                sock.sendto(payload, (where, 9))
+            except OSError:
+                time.sleep(0.002)
+
+
+def main():
+    what, one, other = sys.argv[1:4]
+    if what == "blast":
+        enter(one)
+        blast(other)
+    source, target = open_raw(one), open_raw(other)
+    if what == "burst":
+        burst(source, target, int(sys.argv[4]))
+    else:
+        {"sizes": sizes, "short": short}[what](source, target)
+
+
+main()

@@ -1,0 +1,157 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: GPL-2.0
+# Two NICs on one wire, each in a network namespace of its own: "coop" has the
+# NIC under test, "peer" has the other one, driven by the kernel's C driver.
+# Sourced by the tests of this folder and run in a guest (scripts/guest --nics 2).
+
+HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source=/dev/null
+. "$HERE/../ktap_helpers.sh"
+
+MODULES=${COOP_MODULES:-$HERE/../../build/mod}
+# DRIVER=e1000 runs everything with the C driver on both sides.
+DRIVER=${DRIVER:-coop_e1000}
+COOP_IP=10.77.0.1
+PEER_IP=10.77.0.2
+PCI=/sys/bus/pci
+
+skip_all()
+{
+	ktap_print_header
+	ktap_skip_all "$*"
+	exit "$KSFT_SKIP"
+}
+
+# wait_for SECONDS COMMAND...: until the command succeeds.
+wait_for()
+{
+	local tries=$(($1 * 20))
+	shift
+	until "$@" >/dev/null 2>&1; do
+		((tries--)) || return 1
+		sleep 0.05
+	done
+}
+
+in_coop() { ip netns exec coop "$@"; }
+in_peer() { ip netns exec peer "$@"; }
+
+# The PCI addresses of the two NICs.
+find_nics()
+{
+	local dev found=()
+	for dev in "$PCI"/devices/*; do
+		[ "$(<"$dev/vendor") $(<"$dev/device")" = "0x8086 0x100e" ] && found+=("${dev##*/}")
+	done
+	[ ${#found[@]} -ge 2 ] || skip_all "needs two e1000 NICs on one wire (scripts/guest --nics 2)"
+	COOP_PCI=${found[0]} PEER_PCI=${found[1]}
+}
+
+load_driver()
+{
+	[ "$DRIVER" = coop_e1000 ] || return 0
+	[ -d /sys/module/coop_domain ] || insmod "$MODULES/coop_domain.ko" || return
+	[ -d /sys/module/sample_driver ] || insmod "$MODULES/sample_driver.ko"
+}
+
+unload_driver()
+{
+	[ "$DRIVER" = coop_e1000 ] || return 0
+	rmmod sample_driver
+}
+
+# adopt PCI_ADDRESS NAMESPACE ADDRESS: put the interface into the namespace, up.
+# A new interface is in the first namespace, under the name of its choice.
+adopt()
+{
+	local pci=$1 ns=$2 address=$3 name
+	wait_for 10 test -e "$PCI/devices/$pci/net" || return
+	name=$(ls "$PCI/devices/$pci/net") && [ -n "$name" ] || return
+	ip link set "$name" netns "$ns" name "$ns" || return
+	ip -n "$ns" addr add "$address/24" dev "$ns" || return
+	ip -n "$ns" link set "$ns" up
+}
+
+carrier_of() { ip -n "$1" -o link show "$1" 2>/dev/null | grep -q LOWER_UP; }
+adopt_coop() { adopt "$COOP_PCI" coop "$COOP_IP" && wait_for 10 carrier_of coop; }
+bind_coop() { echo "$COOP_PCI" >"$PCI/drivers/$DRIVER/bind"; }
+unbind_coop() { echo "$COOP_PCI" >"$PCI/drivers/$DRIVER/unbind"; }
+ping_ok() { in_coop ping -q -c "${1:-1}" -i 0.05 -W 1 "$PEER_IP" >/dev/null 2>&1; }
+
+# Bring both NICs up, each in its namespace.
+setup_wire()
+{
+	[ "$(id -u)" = 0 ] || skip_all "must be root"
+	find_nics
+	dmesg -C
+	trap teardown_wire EXIT
+	ip netns add coop && ip netns add peer || return
+	ip -n coop link set lo up
+	ip -n peer link set lo up
+	echo "$DRIVER" >"$PCI/devices/$COOP_PCI/driver_override"
+	echo e1000 >"$PCI/devices/$PEER_PCI/driver_override"
+	modprobe e1000 || skip_all "no C driver to talk to"
+	load_driver || return
+	adopt "$PEER_PCI" peer "$PEER_IP" || return
+	adopt_coop || return
+	wait_for 10 carrier_of peer || return
+	wait_for 10 ping_ok
+}
+
+# Leave the guest as it was, for the next test in it.
+teardown_wire()
+{
+	local dev
+	# shellcheck disable=SC2046
+	kill $(jobs -p) 2>/dev/null
+	wait
+	ip netns del coop
+	ip netns del peer
+	for dev in "$COOP_PCI" "$PEER_PCI"; do
+		[ -e "$PCI/devices/$dev" ] && echo >"$PCI/devices/$dev/driver_override"
+	done
+	[ -d /sys/module/sample_driver ] && rmmod sample_driver
+	[ -d /sys/module/coop_domain ] && rmmod coop_domain
+	rmmod e1000
+} 2>/dev/null
+
+# counter NAMESPACE NAME, as in ip -s link
+counter()
+{
+	ip netns exec "$1" cat /proc/net/dev | awk -v dev="$1:" -v name="$2" '
+		BEGIN { split("rx_bytes rx_packets rx_errors rx_dropped x x x x " \
+			      "tx_bytes tx_packets tx_errors tx_dropped", names) }
+		$1 == dev { for (i in names) if (names[i] == name) print $(i + 1) }'
+}
+
+# Memory that is not free, in KiB, as stable as it gets.
+used_memory()
+{
+	sync
+	echo 3 >/proc/sys/vm/drop_caches
+	sleep 0.3
+	awk '/^MemTotal/ { t = $2 } /^MemFree/ { f = $2 } END { print t - f }' /proc/meminfo
+}
+
+# check NAME COMMAND...: one test of the plan.
+check()
+{
+	local name=$1
+	shift
+	if "$@"; then
+		ktap_test_pass "$name"
+	else
+		ktap_test_fail "$name"
+	fi
+}
+
+# Nothing in the kernel log that should not be there.
+dmesg_is_clean()
+{
+	local bad
+	bad=$(dmesg | grep -E 'BUG|WARNING|Oops|Call Trace|rcu.*stall|refcount|NETDEV WATCHDOG|hung task|blocked for more')
+	[ -z "$bad" ] && return
+	# shellcheck disable=SC2001
+	sed 's/^/# /' <<<"$bad"
+	return 1
+}

@@ -1,0 +1,55 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# guest: --cpus 2 --nics 2 --timeout 240
+# TCP and UDP both ways at once, and more frames than the driver can take at a
+# time: the queue stops, and is woken each time.
+# Invariant 3: no wake-up is lost; invariant 5: no direction starves the other.
+. "$(dirname "$0")/lib.sh"
+
+setup_wire || ktap_exit_fail_msg "cannot bring the NICs up"
+ktap_print_header
+ktap_set_plan 7
+
+in_peer iperf3 -s -D --forceflush >/dev/null 2>&1
+wait_for 5 in_coop bash -c "</dev/tcp/$PEER_IP/5201"
+
+# iperf OPTION...: run it from the side under test, fail if no data came across.
+iperf()
+{
+	local report
+	report=$(in_coop timeout 30 iperf3 -c "$PEER_IP" -J "$@" 2>&1) || {
+		grep -m1 '"error"' <<<"$report" | sed 's/^/# /'
+		return 1
+	}
+	python3 -c '
+import json, sys
+end = json.loads(sys.argv[1])["end"]
+sums = [end[k] for k in end if k.startswith("sum_received") or k == "sum"]
+rates = [s["bits_per_second"] / 1e6 for s in sums]
+print("#", ", ".join(f"{r:.1f} Mbit/s" for r in rates))
+sys.exit(not rates or min(rates) < 0.5)' "$report"
+}
+
+check "TCP out" iperf -t 4
+check "TCP in" iperf -t 4 -R
+check "TCP both ways at once, four streams each" iperf -t 5 --bidir -P 4
+check "UDP out, as much as there is" iperf -t 3 -u -b 0 -l 64
+check "UDP in, as much as there is" iperf -t 3 -u -b 0 -l 1400 -R
+# Many senders at once against a queue that is full most of the time: afterwards
+# it must not have stayed stopped.
+flood()
+{
+	local i
+	for i in 1 2 3 4; do
+		in_coop python3 "$HERE/frames.py" blast coop "$PEER_IP" &
+	done
+	sleep 4
+	# shellcheck disable=SC2046
+	kill $(jobs -p)
+	wait
+	wait_for 5 ping_ok 5
+} 2>/dev/null
+check "a flood from four senders ends, and the queue goes on" flood
+check "the kernel log is clean" dmesg_is_clean
+in_peer pkill -x iperf3
+ktap_finished
