@@ -103,9 +103,10 @@ void *coop_kthread_func(void)
 }
 EXPORT_SYMBOL_GPL(coop_kthread_func);
 
+/* Also a quiescent state for tasks RCU, which a busy kthread owes. */
 void coop_cond_resched(void)
 {
-	cond_resched();
+	cond_resched_tasks_rcu_qs();
 }
 EXPORT_SYMBOL_GPL(coop_cond_resched);
 

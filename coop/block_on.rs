@@ -2,7 +2,7 @@
 
 //! How a thread waits for a future of this crate.
 
-use crate::executor::Executor;
+use crate::executor::on_home_thread;
 use crate::sys::context::Context as Where;
 use crate::sys::thread::{self, Thread};
 use crate::waker::thread_waker;
@@ -20,7 +20,7 @@ pub(crate) use crate::sys::thread::Patience;
 pub(crate) fn block_on<F: Future + Unpin>(patience: Patience, future: &mut F) -> Result<F::Output> {
     Where::require_sleepable()?;
     // Every coroutine runs on the home thread of a domain.
-    if thread::runs::<Executor>() {
+    if on_home_thread() {
         return Err(EDEADLK);
     }
     let waker = thread_waker(Thread::current().ok_or(EAGAIN)?);

@@ -10,7 +10,7 @@ use crate::registry;
 use crate::sys::context::Context as Where;
 use crate::sys::module::{ModuleId, ModuleRef};
 use crate::sys::thread::{Kthread, Policy};
-use crate::task::{self, Header, JoinHandle};
+use crate::task::{self, End, Header, JoinHandle};
 use core::future::Future;
 use core::mem::size_of;
 use kernel::prelude::*;
@@ -259,7 +259,7 @@ where
     // SAFETY: Nobody else knows of the coroutine, so that we are as good as its runner; the
     // executor's reference is dropped in its place.
     unsafe {
-        Header::finish(header, true);
+        Header::finish(header, End::Cancel);
         task::put(header);
     }
     Err(executor.end_error())

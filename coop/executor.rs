@@ -7,7 +7,7 @@ use crate::sys::context::{self, cond_resched};
 use crate::sys::exit::{ExitHook, OnExit};
 use crate::sys::module::GoingModule;
 use crate::sys::thread::{self, Body, Thread};
-use crate::task::{self, Header};
+use crate::task::{self, End, Header};
 use crate::task_state::Start;
 use crate::wake_queue::{LocalQueue, Push, WakeQueue};
 use core::cell::UnsafeCell;
@@ -240,13 +240,13 @@ impl Executor {
                 self.stats.polled(|| task.name());
                 if poll.is_ready() {
                     // SAFETY: As above.
-                    unsafe { self.retire(header, false) };
+                    unsafe { self.retire(header, End::Ready) };
                 }
             }
             Start::Cancel => {
                 self.link(task);
                 // SAFETY: As above.
-                unsafe { self.retire(header, true) };
+                unsafe { self.retire(header, End::Cancel) };
             }
             // SAFETY: The executor's reference, which outlived the coroutine for the queue's sake.
             Start::Reap => unsafe { task::put(header) },
@@ -256,11 +256,11 @@ impl Executor {
     /// # Safety
     ///
     /// The caller is the runner, and the coroutine is linked and not `DONE`.
-    unsafe fn retire(&self, header: NonNull<Header>, cancel: bool) {
+    unsafe fn retire(&self, header: NonNull<Header>, end: End) {
         // SAFETY: The executor's reference keeps it valid.
         self.unlink(unsafe { header.as_ref() });
         // SAFETY: Per the function's contract.
-        if unsafe { Header::finish(header, cancel) } {
+        if unsafe { Header::finish(header, end) } {
             // SAFETY: The executor's reference; it is not in a queue.
             unsafe { task::put(header) };
         }
@@ -328,12 +328,15 @@ impl Executor {
             self.unlink(unsafe { header.as_ref() });
             if ptr::eq(header.as_ptr(), poisoned) {
                 // Its destructor would run on a half-changed state: leaked, with what it owns.
+                // SAFETY: We are the runner, and it is not `DONE`. The reference is kept: what is
+                // behind the header is still there.
+                unsafe { Header::finish(header, End::Leak) };
                 continue;
             }
             // SAFETY: We are the runner, and it is not `DONE`; the reference is the executor's, and
             // it is in no queue.
             unsafe {
-                Header::finish(header, true);
+                Header::finish(header, End::Cancel);
                 task::put(header);
             }
         }
@@ -402,7 +405,7 @@ impl Executor {
         // From the start after each, since its destructor may have changed the list.
         while let Some(header) = self.find(|task| module.contains(task.code())) {
             // SAFETY: We are the runner; it is linked and not `DONE`.
-            unsafe { self.retire(header, true) };
+            unsafe { self.retire(header, End::Cancel) };
         }
         purge.done.complete_all();
     }
@@ -436,6 +439,13 @@ impl Executor {
         // INVARIANT: This thread is the only one left that runs coroutines.
         self.runner.0.store(context::current_task(), Relaxed);
     }
+}
+
+/// Whether the current thread is the home thread of a domain. Task context.
+// Never inlined: in another crate the thread's function may have another address.
+#[inline(never)]
+pub(crate) fn on_home_thread() -> bool {
+    thread::runs::<Executor>()
 }
 
 impl Body for Executor {

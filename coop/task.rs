@@ -146,25 +146,25 @@ impl Header {
         }
     }
 
-    /// Ends the coroutine, whose future is gone (`output`: and has left one) or, if `cancel`, is
-    /// dropped here. Returns whether the domain's reference is to be dropped now, by the caller;
-    /// else when the coroutine comes out of its queue.
+    /// Ends the coroutine. Returns whether the domain's reference is to be dropped now, by the
+    /// caller; else when the coroutine comes out of its queue.
     ///
     /// # Safety
     ///
-    /// The caller is the runner and the coroutine is not `DONE`.
-    pub(crate) unsafe fn finish(this: NonNull<Header>, cancel: bool) -> bool {
+    /// The caller is the runner and the coroutine is not `DONE`; with [`End::Ready`], its last poll
+    /// was ready.
+    pub(crate) unsafe fn finish(this: NonNull<Header>, end: End) -> bool {
         // SAFETY: The caller has a reference.
         let header = unsafe { this.as_ref() };
         let vtable = header.vtable.get();
-        if cancel {
+        if end == End::Cancel {
             // SAFETY: The future is there: the coroutine is not `DONE`, and was not ready.
             unsafe { (vtable.drop_future)(this) };
         }
         // INVARIANT: From here on nothing of the driver can be reached.
         header.vtable.set(&DEAD);
         header.name.set(DEAD_NAME.as_char_ptr());
-        let finish = header.state.finish(!cancel);
+        let finish = header.state.finish(end == End::Ready);
         if finish.drop_output {
             // SAFETY: The output is in place, and ours: there was no join handle at `finish`.
             unsafe { (vtable.drop_output)(this) };
@@ -174,6 +174,17 @@ impl Header {
         }
         !finish.queued
     }
+}
+
+/// How a coroutine ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The future is gone and has left its output.
+    Ready,
+    /// The future is to be dropped.
+    Cancel,
+    /// The future died in the middle of a poll, and must not be touched: it is leaked.
+    Leak,
 }
 
 /// A coroutine with its future, then its output, right behind the header.
@@ -366,7 +377,7 @@ where
 /// [`detach`](Self::detach)).
 ///
 /// Awaiting gives `Ok(output)`, or `ECANCELED` if the coroutine was aborted or its domain shut
-/// down before it was ready. The coroutine's future, with all it owned, is gone by then.
+/// down before it was ready (`EOWNERDEAD` if the domain died of a fault). The coroutine's future, with all it owned, is gone by then.
 #[must_use = "dropping the handle detaches the coroutine: say so with `detach`"]
 pub struct JoinHandle<T> {
     task: TaskRef,
@@ -409,7 +420,7 @@ impl<T> JoinHandle<T> {
     fn take(&mut self) -> Option<Result<T>> {
         let output = self.task.header().state.outcome()?;
         if !output || self.taken {
-            return Some(Err(ECANCELED));
+            return Some(Err(self.task.header().executor().end_error()));
         }
         self.taken = true;
         // SAFETY: `DONE` with an output and a join handle: it is in place, right behind the header,
@@ -428,8 +439,8 @@ impl<T> Future for JoinHandle<T> {
         if !poll_cell(&self.task.header().join, cx) {
             return Poll::Pending;
         }
-        // Signalled, so `DONE` is set; a coroutine that was aborted has no output.
-        Poll::Ready(self.take().unwrap_or(Err(ECANCELED)))
+        // Signalled, so `DONE` is set and `take` has a result.
+        Poll::Ready(self.take().unwrap_or(Err(EINVAL)))
     }
 }
 
