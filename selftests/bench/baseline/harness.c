@@ -65,11 +65,15 @@ static int compare_u64(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-/* Median over the repetitions, in tenths of a nanosecond an operation. */
+/*
+ * Median over the repetitions, in tenths of a nanosecond an operation. @overhead
+ * is subtracted once for each of the @ops rounds that were asked for, which may
+ * do more than one operation.
+ */
 static int median_of(int (*run)(struct sample *s, unsigned int ops),
-		     unsigned int ops, u64 *median)
+		     unsigned int ops, u64 overhead, u64 *median)
 {
-	u64 tenths[REPETITIONS];
+	u64 tenths[REPETITIONS], raw;
 	struct sample s;
 	unsigned int i;
 	int ret;
@@ -82,7 +86,9 @@ static int median_of(int (*run)(struct sample *s, unsigned int ops),
 			return ret;
 		if (!s.ops)
 			return -ENODATA;
-		tenths[i] = div64_u64(s.ns * 10 + s.ops / 2, s.ops);
+		raw = s.ns * 10;
+		raw -= min(raw, overhead * ops);
+		tenths[i] = div64_u64(raw + s.ops / 2, s.ops);
 	}
 	sort(tenths, REPETITIONS, sizeof(tenths[0]), compare_u64, NULL);
 	*median = tenths[REPETITIONS / 2];
@@ -110,7 +116,7 @@ static int run_clock_pair(struct sample *s, unsigned int ops)
 static int measure(const struct figure *f, u64 *tenths)
 {
 	struct sample s = { };
-	u64 overhead, raw;
+	u64 overhead;
 	int ret;
 
 	if (f->overhead == BYTES) {
@@ -122,11 +128,9 @@ static int measure(const struct figure *f, u64 *tenths)
 	/* What the figure before left to be done elsewhere comes first. */
 	msleep(SETTLE_MS);
 	ret = median_of(f->overhead == LOOP ? run_empty_loop : run_clock_pair,
-			f->ops, &overhead);
+			f->ops, 0, &overhead);
 	if (!ret)
-		ret = median_of(f->run, f->ops, &raw);
-	if (!ret)
-		*tenths = raw > overhead ? raw - overhead : 0;
+		ret = median_of(f->run, f->ops, overhead, tenths);
 	return ret;
 }
 

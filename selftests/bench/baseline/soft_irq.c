@@ -65,43 +65,6 @@ int coop_soft_irq_create(unsigned int cpu)
 EXPORT_SYMBOL_GPL(coop_soft_irq_create);
 
 /**
- * coop_soft_irq_request - make the line and have @handler run in hard IRQ
- * @handler: the top half
- * @data: what it gets
- *
- * For those who cannot say request_irq().
- *
- * Return: its number, to be freed by coop_soft_irq_free(), or a negative errno.
- */
-int coop_soft_irq_request(irq_handler_t handler, void *data)
-{
-	int irq, ret;
-
-	irq = coop_soft_irq_create(raw_smp_processor_id());
-	if (irq < 0)
-		return irq;
-	ret = request_irq(irq, handler, 0, "coop_soft", data);
-	if (ret) {
-		coop_soft_irq_destroy();
-		return ret;
-	}
-	return irq;
-}
-EXPORT_SYMBOL_GPL(coop_soft_irq_request);
-
-/**
- * coop_soft_irq_free - undo coop_soft_irq_request()
- * @data: as there
- */
-void coop_soft_irq_free(void *data)
-{
-	irq_work_sync(&raise_work);
-	free_irq(soft_irq, data);
-	coop_soft_irq_destroy();
-}
-EXPORT_SYMBOL_GPL(coop_soft_irq_free);
-
-/**
  * coop_soft_irq_raise - interrupt this CPU with the line
  */
 void coop_soft_irq_raise(void)

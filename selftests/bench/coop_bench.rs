@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The figures of the runtime.
+//!
+//! Loading runs nothing: the table below is offered in debugfs, `coop_bench/run` and
+//! `coop_bench/results`, by the harness of `coop_baseline.ko`, which measures the baselines too.
+//! What one operation of a figure is, its type says.
+
+use kernel::prelude::*;
+
+#[path = "runtime/call.rs"]
+mod call;
+#[path = "runtime/harness.rs"]
+mod harness;
+#[path = "runtime/irq.rs"]
+mod irq;
+#[path = "runtime/mem.rs"]
+mod mem;
+#[path = "runtime/post.rs"]
+mod post;
+#[path = "runtime/ring.rs"]
+mod ring;
+#[path = "runtime/task.rs"]
+mod task;
+
+use harness::{entry, Entry, Suite};
+
+static FIGURES: [Entry; 15] = [
+    entry::<ring::PushPop>(),
+    entry::<ring::PushPopInMemory>(),
+    entry::<ring::Batch32>(),
+    entry::<ring::Batch32Copied>(),
+    entry::<task::Yield>(),
+    entry::<task::SpawnJoin>(),
+    entry::<task::WakeLocal>(),
+    entry::<task::WakeRemote>(),
+    entry::<post::Busy>(),
+    entry::<post::Idle>(),
+    entry::<call::SameCpu>(),
+    entry::<call::CrossCpu>(),
+    entry::<irq::ToCoroutine>(),
+    entry::<mem::TaskHeader>(),
+    entry::<mem::OneDomain>(),
+];
+
+struct CoopBench {
+    _suite: Suite,
+}
+
+impl kernel::Module for CoopBench {
+    fn init(_module: &'static ThisModule) -> Result<Self> {
+        Ok(CoopBench {
+            _suite: Suite::register(c"coop_bench", &FIGURES)?,
+        })
+    }
+}
+
+module! {
+    type: CoopBench,
+    name: "coop_bench",
+    authors: ["The coop_domain authors"],
+    description: "The figures of coop_domain",
+    license: "GPL",
+}

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Messages without an answer, the sender's side.
+
+use crate::harness::*;
+use coop_domain::prelude::*;
+use kernel::prelude::*;
+use kernel::time::delay::fsleep;
+use kernel::time::Delta;
+
+/// A mailbox of `domain` whose messages nobody needs.
+fn mailbox(domain: &Domain) -> Result<Sender<u64>> {
+    let (tx, mut rx) = domain.mailbox_with::<u64>(Capacity {
+        task: 512,
+        softirq: 0,
+        hardirq: 0,
+    })?;
+    domain
+        .spawn(c"receiver", async move {
+            while let Some(v) = rx.recv().await {
+                use_value(v);
+            }
+        })?
+        .detach();
+    Ok(tx)
+}
+
+/// One op: `try_post` of a `u64` from a thread to a domain that is running: nobody has to be woken.
+pub(crate) struct Busy;
+
+impl Figure for Busy {
+    const NAME: &'static CStr = c"post.busy";
+    const OPS: u32 = 256;
+
+    fn run(s: &mut Sample, ops: u32) -> Result {
+        let domain = domain_on(cpu())?;
+        let tx = mailbox(&domain)?;
+        let _held = Held::new(&domain)?;
+        s.ns = timed_loop!(ops, tx.try_post(1).map_err(|_| ENOSPC)?);
+        Ok(())
+    }
+}
+
+/// One op: `try_post` of a `u64` from a thread to a domain that sleeps, on the same CPU, wake-up of
+/// its home thread included; the sender's side alone, as in `base.wake_up_process`.
+pub(crate) struct Idle;
+
+impl Figure for Idle {
+    const NAME: &'static CStr = c"post.idle";
+    const OPS: u32 = 64;
+    const OVERHEAD: Overhead = Overhead::Clock;
+
+    fn run(s: &mut Sample, ops: u32) -> Result {
+        let domain = domain_on(cpu())?;
+        let tx = mailbox(&domain)?;
+        let _fifo = Fifo::enter();
+        for i in 0..ops.wrapping_add(WARM_UP) {
+            // Until the message before is received, and the domain asleep.
+            fsleep(Delta::from_micros(100));
+            let start = now();
+            let posted = tx.try_post(1);
+            let ns = now().wrapping_sub(start);
+            posted.map_err(|_| ENOSPC)?;
+            if i >= WARM_UP {
+                s.ns = s.ns.wrapping_add(ns);
+            }
+        }
+        Ok(())
+    }
+}

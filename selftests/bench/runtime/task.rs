@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Coroutines: switches, wake-ups, birth and death.
+
+use crate::harness::*;
+use coop_domain::yield_now;
+use core::future::poll_fn;
+use core::task::{Poll, Waker};
+use kernel::prelude::*;
+use kernel::sync::{Arc, SetOnce};
+
+/// One op: one `yield_now().await` of one of two coroutines that do nothing else: queued at the
+/// end, the other one polled.
+pub(crate) struct Yield;
+
+impl Figure for Yield {
+    const NAME: &'static CStr = c"task.yield";
+    const OPS: u32 = 1024;
+
+    fn run(s: &mut Sample, ops: u32) -> Result {
+        let domain = domain_on(cpu())?;
+        domain
+            .spawn(c"partner", async move {
+                loop {
+                    yield_now().await;
+                }
+            })?
+            .detach();
+        s.ns = run_inside(
+            &domain,
+            async move { Ok(timed_loop!(ops, yield_now().await)) },
+        )?;
+        // The partner yielded as often.
+        s.ops = u64::from(ops).wrapping_mul(2);
+        Ok(())
+    }
+}
+
+/// One op: a coroutine spawns another one, which does nothing, and awaits its end.
+pub(crate) struct SpawnJoin;
+
+impl Figure for SpawnJoin {
+    const NAME: &'static CStr = c"task.spawn_join";
+    const OPS: u32 = 256;
+
+    fn run(s: &mut Sample, ops: u32) -> Result {
+        let domain = domain_on(cpu())?;
+        let handle = domain.handle();
+        s.ns = run_inside(&domain, async move {
+            Ok(timed_loop!(ops, handle.spawn(c"child", async {})?.await?))
+        })?;
+        Ok(())
+    }
+}
+
+/// The wakers of two coroutines that wake each other.
+#[derive(Default)]
+struct Pair {
+    measurer: SetOnce<Waker>,
+    partner: SetOnce<Waker>,
+}
+
+fn register(slot: &SetOnce<Waker>, waker: &Waker) {
+    if slot.as_ref().is_none() {
+        slot.populate(waker.clone());
+    }
+}
+
+/// One op: one of two coroutines wakes the other one through its waker, and that one is polled.
+pub(crate) struct WakeLocal;
+
+impl Figure for WakeLocal {
+    const NAME: &'static CStr = c"task.wake_local";
+    const OPS: u32 = 1024;
+
+    fn run(s: &mut Sample, ops: u32) -> Result {
+        let domain = domain_on(cpu())?;
+        let pair = Arc::new(Pair::default(), GFP_KERNEL)?;
+        let partners = pair.clone();
+        let partner = poll_fn(move |cx| -> Poll<()> {
+            register(&partners.partner, cx.waker());
+            if let Some(waker) = partners.measurer.as_ref() {
+                waker.wake_by_ref();
+            }
+            Poll::Pending
+        });
+        let mut polls: u32 = 0;
+        let mut start = 0;
+        let measurer = poll_fn(move |cx| {
+            if polls == WARM_UP {
+                start = now();
+            }
+            if polls == WARM_UP.wrapping_add(ops) {
+                return Poll::Ready(Ok(now().wrapping_sub(start)));
+            }
+            polls = polls.wrapping_add(1);
+            register(&pair.measurer, cx.waker());
+            if let Some(waker) = pair.partner.as_ref() {
+                waker.wake_by_ref();
+            }
+            Poll::Pending
+        });
+        domain.spawn(c"partner", partner)?.detach();
+        s.ns = run_inside(&domain, measurer)?;
+        // There and back.
+        s.ops = u64::from(ops).wrapping_mul(2);
+        Ok(())
+    }
+}
+
+/// One op: a sleeping coroutine of a running domain is woken through its waker by a thread from
+/// outside: the waker's side alone.
+pub(crate) struct WakeRemote;
+
+impl Figure for WakeRemote {
+    const NAME: &'static CStr = c"task.wake_remote";
+    const OPS: u32 = 256;
+
+    fn run(s: &mut Sample, ops: u32) -> Result {
+        let domain = domain_on(cpu())?;
+        let mut sleepers = KVec::new();
+        for _ in 0..ops.wrapping_add(WARM_UP) {
+            let slot = Arc::new(SetOnce::<Waker>::new(), GFP_KERNEL)?;
+            let own = slot.clone();
+            let sleeper = poll_fn(move |cx| -> Poll<()> {
+                register(&own, cx.waker());
+                Poll::Pending
+            });
+            domain.spawn(c"sleeper", sleeper)?.detach();
+            sleepers.push(slot, GFP_KERNEL)?;
+        }
+        // Spawned last, it runs when all others sleep.
+        let _held = Held::new(&domain)?;
+        let mut wakers = KVec::new();
+        for slot in &sleepers {
+            let waker = SetOnce::as_ref(slot).ok_or(EIO)?;
+            wakers.push(waker.clone(), GFP_KERNEL)?;
+        }
+        let (warm_up, timed) = wakers.split_at_checked(WARM_UP as usize).ok_or(EIO)?;
+        warm_up.iter().for_each(Waker::wake_by_ref);
+        let start = now();
+        for waker in timed {
+            waker.wake_by_ref();
+            forget();
+        }
+        s.ns = now().wrapping_sub(start);
+        Ok(())
+    }
+}
