@@ -100,8 +100,8 @@ struct CoopDomain {
 
 impl kernel::InPlaceModule for CoopDomain {
     fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
-        registry::init();
         try_pin_init!(Self {
+            _: { registry::init()? },
             _going <- GoingNotifier::new::<registry::Reaper>(),
         })
     }

@@ -14,6 +14,7 @@
 #include <linux/sched/signal.h>
 #include <linux/sched/task.h>
 #include <linux/timex.h>
+#include <linux/workqueue.h>
 
 #include "helpers.h"
 
@@ -136,14 +137,21 @@ struct task_struct *coop_kthread_create(int (*fn)(void *), void *data,
 }
 EXPORT_SYMBOL_GPL(coop_kthread_create);
 
-/* Affinity before the first wake-up; negative errno on an empty set. */
+/* Before the first wake-up, which undoes anything weaker than kthread_bind(). */
 int coop_set_cpu(struct task_struct *task, unsigned int cpu)
 {
 	if (cpu >= nr_cpu_ids || !cpu_online(cpu))
 		return -EINVAL;
-	return set_cpus_allowed_ptr(task, cpumask_of(cpu));
+	kthread_bind(task, cpu);
+	return 0;
 }
 EXPORT_SYMBOL_GPL(coop_set_cpu);
+
+struct workqueue_struct *coop_workqueue_create(const char *name)
+{
+	return alloc_workqueue("%s", WQ_UNBOUND, 0, name);
+}
+EXPORT_SYMBOL_GPL(coop_workqueue_create);
 
 bool coop_within_module(const void *addr, const struct module *mod)
 {

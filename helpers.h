@@ -7,6 +7,7 @@
 
 struct module;
 struct task_struct;
+struct workqueue_struct;
 
 /* Keep in step with `enum Context` in sys/context.rs. */
 #define COOP_CONTEXT_TASK	0
@@ -32,6 +33,7 @@ void coop_put_task(struct task_struct *task);
 struct task_struct *coop_kthread_create(int (*fn)(void *), void *data,
 					const char *name);
 int coop_set_cpu(struct task_struct *task, unsigned int cpu);
+struct workqueue_struct *coop_workqueue_create(const char *name);
 bool coop_within_module(const void *addr, const struct module *mod);
 
 #endif /* COOP_HELPERS_H */

@@ -9,7 +9,7 @@
 use crate::block_on::{block_on, Patience};
 use crate::executor::{Executor, OwnerDied};
 use crate::mailbox::{self, Capacity, PostErrorKind, Receiver, Sender};
-use crate::reply_state::{Answer, FreeList, ReplyState};
+use crate::reply_state::{Answer, Complete, FreeList, ReplyState};
 use crate::room::Room;
 use crate::wait_cell::WaitCell;
 use crate::waker::{poll_cell, WakeRef};
@@ -17,7 +17,7 @@ use core::cell::UnsafeCell;
 use core::future::Future;
 use core::mem::MaybeUninit;
 use core::pin::Pin;
-use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::*};
 use core::task::{Context, Poll};
 use kernel::prelude::*;
 use kernel::sync::Arc;
@@ -40,6 +40,8 @@ struct Slot<R> {
 struct Slots<R> {
     slots: KVVec<Slot<R>>,
     free: FreeList,
+    /// A fault ended the domain: no slot is used again.
+    dead: AtomicBool,
     callers: AtomicUsize,
     #[pin]
     room: Room,
@@ -68,6 +70,7 @@ impl<R> Slots<R> {
             pin_init!(Slots {
                 slots,
                 free,
+                dead: AtomicBool::new(false),
                 callers: AtomicUsize::new(1),
                 room <- Room::new(),
             }),
@@ -91,8 +94,18 @@ impl<R> Slots<R> {
         if let Some(slot) = self.get(index) {
             slot.caller.clear_waiter();
             slot.receiver.clear_waiter();
-            self.free.put(index, &slot.state);
-            self.room.made();
+            // After a fault, replies that are still around may be of calls that have ended.
+            if !self.dead.load(Acquire) {
+                self.free.put(index, &slot.state);
+                self.room.made();
+            }
+        }
+    }
+
+    /// Gives a slot back whose caller has gone; any other is the caller's to give back.
+    fn put_abandoned(&self, index: u32) {
+        if self.get(index).is_some_and(|slot| slot.state.is_abandoned()) {
+            self.put(index);
         }
     }
 
@@ -116,14 +129,15 @@ impl<R> Slots<R> {
         self.put(index);
     }
 
-    /// The receiver is done with a slot; `false` if the caller has gone, and the slot is to be
-    /// given back.
+    /// The receiver is done with a slot; `false` if the caller has no use for the value.
     fn complete(&self, index: u32, value: bool) -> bool {
         let Some(slot) = self.get(index) else {
             return false;
         };
-        if !slot.state.complete(value) {
-            return false;
+        match slot.state.complete(value) {
+            Complete::Done => (),
+            // Not yet the slot's end: the value is taken back first.
+            Complete::Abandoned | Complete::Already => return false,
         }
         // From here on the slot may be in use for another call, which takes a signal that it did
         // not expect for what it is: a reason to look again.
@@ -137,6 +151,7 @@ impl<R> Slots<R> {
 impl<R: Send> OwnerDied for Slots<R> {
     /// What is still pending is in the hands of the coroutine that died, which never lets go.
     fn owner_died(&self) {
+        self.dead.store(true, Release);
         for index in 0..SLOTS {
             self.complete(index, false);
         }
@@ -187,9 +202,9 @@ impl<R> Reply<R> {
             // SAFETY: Until the call is complete, the value is the receiver's.
             unsafe { (*slot.value.get()).write(value) };
             if !slots.complete(this.index, true) {
-                // SAFETY: The caller has gone: the value is ours again.
+                // SAFETY: The value came too late, and is ours again.
                 let value = unsafe { (*slot.value.get()).assume_init_read() };
-                slots.put(this.index);
+                slots.put_abandoned(this.index);
                 return Err(value);
             }
         }
@@ -212,7 +227,7 @@ impl<R> Reply<R> {
 impl<R> Drop for Reply<R> {
     fn drop(&mut self) {
         if !self.slots.complete(self.index, false) {
-            self.slots.put(self.index);
+            self.slots.put_abandoned(self.index);
         }
     }
 }
@@ -336,6 +351,9 @@ impl<Q: Send + 'static, R: Send + 'static> Unpin for Ask<'_, Q, R> {}
 impl<Q: Send + 'static, R: Send + 'static> Ask<'_, Q, R> {
     /// Takes a slot, or registers for one: `Pending`.
     fn start(&mut self, message: Q, cx: &Context<'_>) -> Poll<Result> {
+        if self.caller.sender.is_closed() {
+            return Poll::Ready(Err(self.caller.sender.executor().end_error()));
+        }
         let slots = &self.caller.slots;
         let index = match slots.take() {
             Some(index) => index,

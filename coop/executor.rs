@@ -82,6 +82,15 @@ pub struct Executor {
     wards: SpinLock<KVec<Arc<dyn OwnerDied>>>,
     #[pin]
     exit: ExitHook<Self>,
+    /// The home thread has begun, and owes `ended`.
+    started: AtomicBool,
+    /// The domain has ended. (That the thread has, says less: one that a fault kills has work to do
+    /// after `kthread_stop` takes it for gone.)
+    #[pin]
+    ended: Completion,
+    /// Nothing of the domain is left in the registry either.
+    #[pin]
+    pub(crate) gone: Completion,
 }
 
 // SAFETY: See the type's invariants for `local`; all else is atomic or immutable.
@@ -107,6 +116,9 @@ impl Executor {
             name,
             wards <- new_spinlock!(KVec::new(), "coop_wards"),
             exit <- ExitHook::new(),
+            started: AtomicBool::new(false),
+            ended <- Completion::new(),
+            gone <- Completion::new(),
         })
     }
 
@@ -137,9 +149,13 @@ impl Executor {
         self.faulted.load(Acquire)
     }
 
-    /// Has `ward` told if a fault ends the domain. Task context. `ENOMEM`.
+    /// Has `ward` told if a fault ends the domain. Task context. `ENOMEM`, `ECANCELED`.
     pub(crate) fn tell_if_it_dies(&self, ward: Arc<dyn OwnerDied>) -> Result {
         let mut wards = self.wards.lock();
+        // `tear_down` closes, then empties the list under the lock.
+        if self.is_closed() {
+            return Err(self.end_error());
+        }
         wards.retain(|ward| !ward.is_retired());
         Ok(wards.push(ward, GFP_ATOMIC)?)
     }
@@ -304,7 +320,7 @@ impl Executor {
     /// Ends the domain: refuses new work, then drops all futures, those of the coroutines that ran
     /// first last. `poisoned` is the one that must not be touched, since it was being polled.
     ///
-    /// Runner only, once.
+    /// Runner only.
     fn tear_down(&self, poisoned: *const Header) {
         let batch = self.queue.0.close();
         {
@@ -424,15 +440,22 @@ impl Executor {
         None
     }
 
-    /// Ends a domain whose home thread has ended without doing so: it had no time to start.
-    ///
-    /// The home thread is gone. Task context, sleeps.
-    pub(crate) fn tear_down_if_needed(&self) {
-        if !self.is_closed() {
+    /// Waits for the end of the domain, whose home thread was stopped. Task context, sleeps.
+    pub(crate) fn wait_for_end(&self) {
+        if self.started.load(Acquire) {
+            self.ended.wait_for_completion();
+        } else {
+            // The thread had no time to begin.
             self.become_runner();
-            self.tear_down(ptr::null());
-            self.runner.0.store(ptr::null_mut(), Release);
+            self.end(ptr::null());
         }
+    }
+
+    /// The end, as [`tear_down`](Self::tear_down) says. Runner only.
+    fn end(&self, poisoned: *const Header) {
+        self.tear_down(poisoned);
+        self.runner.0.store(ptr::null_mut(), Release);
+        self.ended.complete_all();
     }
 
     fn become_runner(&self) {
@@ -453,6 +476,7 @@ impl Body for Executor {
     fn run(&self) {
         self.become_runner();
         self.exit.arm(self);
+        self.started.store(true, Release);
         self.stats.start();
         loop {
             let more = self.run_some();
@@ -476,16 +500,15 @@ impl Body for Executor {
             self.collect();
             self.stats.start();
         }
-        self.tear_down(ptr::null());
-        self.runner.0.store(ptr::null_mut(), Release);
+        self.end(ptr::null());
     }
 }
 
 impl OnExit for Executor {
-    /// The home thread dies. If not after `run`, a coroutine has panicked: in the kernel a panic
+    /// The home thread dies. If not after `end`, a coroutine has panicked: in the kernel a panic
     /// kills the thread it happens on, without unwinding.
     fn on_exit(&self) {
-        if self.is_closed() {
+        if self.runner.0.load(Relaxed).is_null() {
             return;
         }
         self.faulted.store(true, Release);
@@ -497,8 +520,8 @@ impl OnExit for Executor {
             self.name(),
             name
         );
-        self.tear_down(poisoned);
-        self.runner.0.store(ptr::null_mut(), Release);
+        // If it died while the domain ended, this goes on with what is left.
+        self.end(poisoned);
     }
 }
 

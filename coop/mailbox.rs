@@ -28,7 +28,7 @@ use crate::waker::{poll_cell, WakeRef};
 use core::future::Future;
 use core::pin::Pin;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::*};
+use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::*};
 use core::task::{Context, Poll};
 use kernel::prelude::*;
 use kernel::sync::Arc;
@@ -149,24 +149,27 @@ unsafe impl<T> Storage<T> for KSlots<T> {
     }
 }
 
-/// The message that a sender sent before, if that was through another lane: lane and position.
+/// The message that a sender sent before, if that was through another lane: the lane in the upper
+/// 16 bits (there are fewer than 3 * 8192), the position, which never comes round, in the lower 48.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct After(u64);
 
 impl After {
     const NOTHING: After = After(u64::MAX);
 
-    fn new(lane: usize, position: u32) -> Self {
-        After((lane as u64) << 32 | position as u64)
+    const POSITION: u64 = (1 << 48) - 1;
+
+    fn new(lane: usize, position: u64) -> Self {
+        After((lane as u64) << 48 | position & Self::POSITION)
     }
 
     fn lane(self) -> usize {
-        (self.0 >> 32) as usize
+        (self.0 >> 48) as usize
     }
 
     /// Whether that message is among the first `taken` of its lane.
-    fn is_taken(self, taken: u32) -> bool {
-        (taken.wrapping_sub(self.0 as u32) as i32) > 0
+    fn is_taken(self, taken: u64) -> bool {
+        taken > self.0 & Self::POSITION
     }
 }
 
@@ -179,9 +182,9 @@ struct Envelope<T> {
 struct Lane<T> {
     ring: Ring<Envelope<T>, KSlots<Envelope<T>>>,
     /// Messages pushed so far. Written by the sender of the moment.
-    pushed: AtomicU32,
+    pushed: AtomicU64,
     /// Messages taken so far. Written by the receiver.
-    taken: AtomicU32,
+    taken: AtomicU64,
 }
 
 /// What senders and receiver share.
@@ -221,8 +224,8 @@ pub(crate) fn mailbox<T: Send + 'static>(
         } else {
             Some(Lane {
                 ring: Ring::new(KSlots::new(capacity)?).map_err(|_| EINVAL)?,
-                pushed: AtomicU32::new(0),
-                taken: AtomicU32::new(0),
+                pushed: AtomicU64::new(0),
+                taken: AtomicU64::new(0),
             })
         };
         lanes.push(lane, GFP_KERNEL)?;

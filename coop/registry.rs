@@ -5,6 +5,7 @@
 use crate::executor::Executor;
 use crate::sys::module::{GoingModule, ModuleId, OnGoing};
 use crate::sys::thread::Kthread;
+use crate::sys::work::StaticQueue;
 use core::pin::Pin;
 use kernel::debugfs::{Dir, File};
 use kernel::prelude::*;
@@ -40,18 +41,24 @@ global_lock! {
     };
 }
 
+/// Ends domains for those who cannot wait for it.
+static LATER: StaticQueue = StaticQueue::new();
+
 /// Stands for a running domain, until it is [removed](remove).
 pub(crate) struct Entry(u64);
 
 /// Called once, when this module is loaded.
-pub(crate) fn init() {
+pub(crate) fn init() -> Result {
     // SAFETY: Called exactly once.
     unsafe { ALL.init() };
+    LATER.create(c"coop_domain")?;
     ALL.lock().root = Some(Dir::new(c"coop_domain"));
+    Ok(())
 }
 
 /// Called once, when this module is unloaded: nobody uses it any more.
 pub(crate) fn exit() {
+    LATER.destroy();
     ALL.lock().root = None;
 }
 
@@ -106,7 +113,7 @@ fn end(choose: impl Fn(&Running) -> bool) -> bool {
     };
     // The lock is not held meanwhile: a destructor may end another domain.
     drop(home);
-    executor.tear_down_if_needed();
+    executor.wait_for_end();
     // Only now is the name free again.
     let ended = {
         let mut all = ALL.lock();
@@ -114,6 +121,7 @@ fn end(choose: impl Fn(&Running) -> bool) -> bool {
         index.and_then(|index| all.running.remove(index).ok())
     };
     drop(ended);
+    executor.gone.complete_all();
     true
 }
 
@@ -125,8 +133,7 @@ pub(crate) fn remove(entry: Entry) {
 /// Ends a domain soon, by a work item.
 pub(crate) fn remove_later(entry: Entry) {
     let id = entry.0;
-    let queue = kernel::workqueue::system_unbound();
-    if queue.try_spawn(GFP_ATOMIC, move || remove(Entry(id))).is_err() {
+    if LATER.spawn(move || remove(Entry(id))).is_err() {
         pr_err!("no memory to end a domain with; it ends with its module\n");
     }
 }
@@ -138,6 +145,18 @@ impl OnGoing for Reaper {
     fn module_going(module: &GoingModule) {
         while end(|r| r.owner == module.id()) {
             pr_warn!("a module goes without having dropped its domain, which ends now\n");
+        }
+        // Those that somebody else is ending.
+        loop {
+            let ending = {
+                let all = ALL.lock();
+                let mut its = all.running.iter().filter(|r| r.owner == module.id());
+                its.next().map(|r| r.executor.clone())
+            };
+            let Some(executor) = ending else {
+                break;
+            };
+            executor.gone.wait_for_completion();
         }
         // Its coroutines in domains of others.
         let mut next = 0;

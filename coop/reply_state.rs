@@ -34,6 +34,17 @@ pub enum Answer {
     Dropped,
 }
 
+/// What became of completing a call.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Complete {
+    /// The caller has its answer.
+    Done,
+    /// The caller has gone: the slot is the receiver's to free.
+    Abandoned,
+    /// Somebody else completed it in the receiver's place, because the domain died.
+    Already,
+}
+
 /// The state of one slot.
 pub struct ReplyState {
     word: AtomicU32,
@@ -56,9 +67,9 @@ impl ReplyState {
         self.word.store(PENDING, Ordering::Relaxed);
     }
 
-    /// The receiver is done; `value` says that it put one in place. `false` if the caller has
-    /// gone: the value is the receiver's again, and the slot its to free.
-    pub fn complete(&self, value: bool) -> bool {
+    /// The receiver is done; `value` says that it put one in place. If it comes too late, the value
+    /// is the receiver's again.
+    pub fn complete(&self, value: bool) -> Complete {
         let new = if value { REPLIED } else { DROPPED };
         // Publishes the value; `reply.take` acquires it.
         self.word
@@ -68,7 +79,13 @@ impl ReplyState {
                 named("reply.complete", Ordering::AcqRel),
                 Ordering::Acquire,
             )
-            .is_ok()
+            .map_or_else(
+                |now| match now {
+                    ABANDONED => Complete::Abandoned,
+                    _ => Complete::Already,
+                },
+                |_| Complete::Done,
+            )
     }
 
     /// Whether, and how, the call has ended. Caller only, before it abandons.

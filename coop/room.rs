@@ -9,22 +9,22 @@
 use crate::waker::WakeRef;
 use core::sync::atomic::{fence, AtomicBool, Ordering::*};
 use kernel::prelude::*;
-use kernel::sync::{new_spinlock, SpinLock};
+use kernel::sync::{new_spinlock_irq, SpinLockIrq};
 
 /// Those who wait for room.
 #[pin_data]
 pub(crate) struct Room {
     waiting: AtomicBool,
-    /// Never taken in an interrupt: neither senders that wait nor receivers run there.
+    /// An answer, which frees a slot, may come from an interrupt.
     #[pin]
-    waiters: SpinLock<KVec<WakeRef>>,
+    waiters: SpinLockIrq<KVec<WakeRef>>,
 }
 
 impl Room {
     pub(crate) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
             waiting: AtomicBool::new(false),
-            waiters <- new_spinlock!(KVec::new(), "coop_room"),
+            waiters <- new_spinlock_irq!(KVec::new(), "coop_room"),
         })
     }
 

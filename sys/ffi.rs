@@ -30,5 +30,6 @@ extern "C" {
         name: *const c_char,
     ) -> *mut bindings::task_struct;
     pub(super) fn coop_set_cpu(task: *mut bindings::task_struct, cpu: c_uint) -> c_int;
+    pub(super) fn coop_workqueue_create(name: *const c_char) -> *mut bindings::workqueue_struct;
     pub(super) fn coop_within_module(addr: *const c_void, module: *const bindings::module) -> bool;
 }

@@ -10,3 +10,4 @@ mod ffi;
 pub mod irq;
 pub mod module;
 pub mod thread;
+pub mod work;
