@@ -26,7 +26,7 @@ IN_KERNELS=/srv/kernels IN_CARGO=/srv/cargo
 # Inside the root, and inside guests, which see the same root.
 INSIDE=
 if [ -e /.coop-inside ]; then
-	INSIDE=1 ROOT= KERNELS=$IN_KERNELS
+	INSIDE=1 ROOT="" KERNELS=$IN_KERNELS
 fi
 
 KERNEL=${KERNEL:-amd64}
