@@ -91,7 +91,7 @@ impl RxRing {
             } else {
                 match self.take(bh, status.len()) {
                     Ok(frame) => {
-                        bytes += u64::from(frame.len());
+                        bytes += u64::from(status.len());
                         frames.push_within_capacity(frame)?;
                     }
                     // The buffer stays for the next frame.

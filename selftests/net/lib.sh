@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # Two NICs on one wire, each in a network namespace of its own: "coop" has the
 # NIC under test, "peer" has the other one, driven by the kernel's C driver.
-# Sourced by the tests of this folder and run in a guest (scripts/guest --nics 2).
+# Sourced by the tests of this folder and run in a guest (scripts/guest --nics 1).
 
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=/dev/null
@@ -43,7 +43,7 @@ find_nics()
 	for dev in "$PCI"/devices/*; do
 		[ "$(<"$dev/vendor") $(<"$dev/device")" = "0x8086 0x100e" ] && found+=("${dev##*/}")
 	done
-	[ ${#found[@]} -ge 2 ] || skip_all "needs two e1000 NICs on one wire (scripts/guest --nics 2)"
+	[ ${#found[@]} -ge 2 ] || skip_all "needs two e1000 NICs on one wire (scripts/guest --nics 1)"
 	COOP_PCI=${found[0]} PEER_PCI=${found[1]}
 }
 
@@ -86,8 +86,13 @@ setup_wire()
 	dmesg -C
 	trap teardown_wire EXIT
 	ip netns add coop && ip netns add peer || return
-	ip -n coop link set lo up
-	ip -n peer link set lo up
+	local ns
+	for ns in coop peer; do
+		ip -n "$ns" link set lo up
+		# No frames but those of the test.
+		ip netns exec "$ns" sh -c '
+			for f in /proc/sys/net/ipv6/conf/*/disable_ipv6; do echo 1 >"$f"; done'
+	done
 	echo "$DRIVER" >"$PCI/devices/$COOP_PCI/driver_override"
 	echo e1000 >"$PCI/devices/$PEER_PCI/driver_override"
 	modprobe e1000 || skip_all "no C driver to talk to"
@@ -118,10 +123,20 @@ teardown_wire()
 # counter NAMESPACE NAME, as in ip -s link
 counter()
 {
-	ip netns exec "$1" cat /proc/net/dev | awk -v dev="$1:" -v name="$2" '
-		BEGIN { split("rx_bytes rx_packets rx_errors rx_dropped x x x x " \
-			      "tx_bytes tx_packets tx_errors tx_dropped", names) }
-		$1 == dev { for (i in names) if (names[i] == name) print $(i + 1) }'
+	local name rb rp re rd tb tp te td x
+	while read -r name rb rp re rd x x x x tb tp te td x; do
+		[ "$name" = "$1:" ] || continue
+		case $2 in
+		rx_bytes) echo "$rb" ;;
+		rx_packets) echo "$rp" ;;
+		rx_errors) echo "$re" ;;
+		rx_dropped) echo "$rd" ;;
+		tx_bytes) echo "$tb" ;;
+		tx_packets) echo "$tp" ;;
+		tx_errors) echo "$te" ;;
+		tx_dropped) echo "$td" ;;
+		esac
+	done < <(ip netns exec "$1" cat /proc/net/dev)
 }
 
 # Memory that is not free, in KiB, as stable as it gets.

@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# guest: --cpus 2 --nics 2 --timeout 240
+# guest: --cpus 2 --nics 1 --timeout 240
 # TCP and UDP both ways at once, and more frames than the driver can take at a
 # time: the queue stops, and is woken each time.
 # Invariant 3: no wake-up is lost; invariant 5: no direction starves the other.
