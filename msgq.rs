@@ -635,15 +635,26 @@ impl<T, H: Holder<T>> Producer<T, H> {
 #[cfg(not(loom))]
 impl<T: Copy, H: Holder<T>> Producer<T, H> {
     /// Appends the first of `values`, as many as fit, published by one store. Returns how many.
+    #[inline]
     pub fn push_slice(&mut self, values: &[T]) -> usize {
-        let (first, second) = self.spare();
+        let before = self.tail;
         // SAFETY: A `MaybeUninit<T>` may hold any `T`, and it is only read from.
-        let values = unsafe { &*(core::ptr::from_ref(values) as *const [MaybeUninit<T>]) };
-        let count = copy(values, first);
-        let count = count.wrapping_add(copy(values.get(count..).unwrap_or(&[]), second));
-        // SAFETY: `copy()` has initialised that many, and `second` only if `first` was filled.
-        unsafe { self.commit(count) };
-        count
+        let mut rest = unsafe { &*(core::ptr::from_ref(values) as *const [MaybeUninit<T>]) };
+        while !rest.is_empty() {
+            if self.limit.wrapping_sub(self.tail) < rest.len() && !self.renew() {
+                break;
+            }
+            let slots = self.base.wrapping_add(self.tail).cast_mut().cast();
+            let window = self.limit.wrapping_sub(self.tail);
+            // SAFETY: By the type invariants there are that many free slots from `tail` on.
+            let count = copy(rest, unsafe {
+                core::slice::from_raw_parts_mut(slots, window)
+            });
+            self.tail = self.tail.wrapping_add(count);
+            rest = rest.get(count..).unwrap_or(&[]);
+        }
+        self.publish();
+        self.tail.wrapping_sub(before)
     }
 }
 
@@ -708,7 +719,13 @@ impl<T, H: Holder<T>> Consumer<T, H> {
     /// Moves the first value out.
     #[inline(always)]
     pub fn pop(&mut self) -> Option<T> {
-        let value = self.take()?;
+        if self.is_empty() {
+            return None;
+        }
+        // SAFETY: `head != seen`, so by the type invariants the slot holds a value, and it is
+        // passed at once.
+        let value = unsafe { Slot::take(self.slots.wrapping_add(self.head & self.mask)) };
+        self.head = self.head.wrapping_add(1);
         self.publish();
         Some(value)
     }
@@ -727,12 +744,24 @@ impl<T, H: Holder<T>> Consumer<T, H> {
 
     /// Moves up to `max` values out, one after another. Their slots are free, by one store, when
     /// the iterator is dropped; values that it was not asked for stay in the ring.
+    ///
+    /// If the iterator is forgotten (`mem::forget`), so are the values it was not asked for.
     #[inline]
     pub fn drain(&mut self, max: usize) -> Drain<'_, T, H> {
-        let end = self.head.wrapping_add(self.len().min(max));
+        let mut len = self.seen.wrapping_sub(self.head);
+        if len < max {
+            len = self.len();
+        }
+        let head = self.head;
+        let end = head.wrapping_add(len.min(max));
+        // INVARIANT: To be set right by the iterator. Nothing is moved out twice if it never does.
+        self.head = end;
         Drain {
-            consumer: self,
+            head,
             end,
+            slots: self.slots,
+            mask: self.mask,
+            consumer: self,
         }
     }
 
@@ -744,7 +773,7 @@ impl<T, H: Holder<T>> Consumer<T, H> {
         if core::mem::needs_drop::<T>() {
             drain.by_ref().for_each(drop);
         } else {
-            drain.consumer.head = drain.end;
+            drain.head = drain.end;
         }
         count
     }
@@ -769,19 +798,6 @@ impl<T, H: Holder<T>> Consumer<T, H> {
     #[inline]
     pub fn capacity(&self) -> usize {
         self.mask.wrapping_add(1)
-    }
-
-    /// Moves the first value out; its slot is not free before `publish()`.
-    #[inline(always)]
-    fn take(&mut self) -> Option<T> {
-        if self.is_empty() {
-            return None;
-        }
-        // SAFETY: `head != seen`, so by the type invariants the slot holds a value, and it is
-        // passed at once.
-        let value = unsafe { Slot::take(self.slots.wrapping_add(self.head & self.mask)) };
-        self.head = self.head.wrapping_add(1);
-        Some(value)
     }
 
     /// Frees the slots of all values that were moved out.
@@ -815,8 +831,12 @@ impl<T, H: Holder<T>> Consumer<T, H> {
 
     /// Moves values out into `out`, as many as there are and fit. Returns how many; their slots
     /// are freed by one store.
+    #[inline]
     pub fn pop_slice(&mut self, out: &mut [MaybeUninit<T>]) -> usize {
-        let len = self.len();
+        let mut len = self.seen.wrapping_sub(self.head);
+        if len < out.len() {
+            len = self.len();
+        }
         // SAFETY: As in `as_slices()`.
         let (first, second) = unsafe { self.holder.lines().two_slices(self.head, len) };
         let count = copy(first, out);
@@ -845,10 +865,14 @@ impl<T, H: Holder<T>> Drop for Consumer<T, H> {
 ///
 /// # Invariants
 ///
-/// `end` is at most `seen` of the consumer.
+/// The indices from `head` to `end` hold values, which are this iterator's: the `head` of the
+/// consumer is `end`.
 pub struct Drain<'a, T, H: Holder<T>> {
-    consumer: &'a mut Consumer<T, H>,
+    head: usize,
     end: usize,
+    slots: *const Slot<T>,
+    mask: usize,
+    consumer: &'a mut Consumer<T, H>,
 }
 
 impl<T, H: Holder<T>> Iterator for Drain<'_, T, H> {
@@ -856,15 +880,18 @@ impl<T, H: Holder<T>> Iterator for Drain<'_, T, H> {
 
     #[inline(always)]
     fn next(&mut self) -> Option<T> {
-        if self.consumer.head == self.end {
+        if self.head == self.end {
             return None;
         }
-        self.consumer.take()
+        // SAFETY: By the type invariants the slot holds a value, and it is passed at once.
+        let value = unsafe { Slot::take(self.slots.wrapping_add(self.head & self.mask)) };
+        self.head = self.head.wrapping_add(1);
+        Some(value)
     }
 
     #[inline]
     fn size_hint(&self) -> (usize, Option<usize>) {
-        let len = self.end.wrapping_sub(self.consumer.head);
+        let len = self.end.wrapping_sub(self.head);
         (len, Some(len))
     }
 }
@@ -874,6 +901,8 @@ impl<T, H: Holder<T>> ExactSizeIterator for Drain<'_, T, H> {}
 impl<T, H: Holder<T>> Drop for Drain<'_, T, H> {
     #[inline]
     fn drop(&mut self) {
+        // INVARIANT: What was not taken is the consumer's again.
+        self.consumer.head = self.head;
         self.consumer.publish();
     }
 }

@@ -11,24 +11,61 @@ pub mod msgq;
 #[cfg(loom)]
 pub mod model;
 
-/// Slots on the heap of the host.
-pub struct Heap<T>(Vec<msgq::Slot<T>>);
+use std::alloc::{alloc, dealloc, handle_alloc_error, Layout};
+use std::ptr::NonNull;
+
+/// Slots on the heap of the host. Aligned as the kernel's allocators do it, so that they share no
+/// cache line with anything else.
+pub struct Heap<T>(NonNull<[msgq::Slot<T>]>);
 
 impl<T> Heap<T> {
     /// `len` empty slots.
     pub fn new(len: usize) -> Self {
-        Self((0..len).map(|_| msgq::Slot::new()).collect())
+        let slots = match Self::layout(len) {
+            layout if layout.size() == 0 => NonNull::dangling(),
+            layout => {
+                // SAFETY: The layout has a size.
+                let slots = unsafe { alloc(layout) }.cast::<msgq::Slot<T>>();
+                NonNull::new(slots).unwrap_or_else(|| handle_alloc_error(layout))
+            }
+        };
+        for i in 0..len {
+            // SAFETY: There is memory for `len` slots (or they have no size).
+            unsafe { slots.add(i).write(msgq::Slot::new()) };
+        }
+        Self(NonNull::slice_from_raw_parts(slots, len))
+    }
+
+    fn layout(len: usize) -> Layout {
+        Layout::array::<msgq::Slot<T>>(len)
+            .and_then(|layout| layout.align_to(128))
+            .expect("a sane capacity")
     }
 }
 
-// SAFETY: The memory of a `Vec` that is not resized stays where it is, and this one is private.
+impl<T> Drop for Heap<T> {
+    fn drop(&mut self) {
+        let layout = Self::layout(self.0.len());
+        // SAFETY: The slots were made by `new()`, all of them.
+        unsafe {
+            self.0.as_ptr().drop_in_place();
+            if layout.size() != 0 {
+                dealloc(self.0.as_ptr().cast(), layout);
+            }
+        }
+    }
+}
+
+// SAFETY: The memory is ours until we are dropped, and stays where it is.
 unsafe impl<T> msgq::Storage<T> for Heap<T> {
-    fn slots(&mut self) -> core::ptr::NonNull<[msgq::Slot<T>]> {
-        self.0.as_mut_slice().into()
+    fn slots(&mut self) -> NonNull<[msgq::Slot<T>]> {
+        self.0
     }
 }
 
-// SAFETY: A `Heap` gives access to no value.
+// SAFETY: A `Heap` gives access to no value; a ring that does asks for `T: Send` itself.
+unsafe impl<T: Send> Send for Heap<T> {}
+// SAFETY: As above.
 unsafe impl<T: Send> Sync for Heap<T> {}
 
 /// A ring of one's own.

@@ -1,6 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What `coop/atomic.rs` becomes under loom, and the mistakes that a test can ask for.
+//! What `coop/atomic.rs` becomes under loom, and models that must find mistakes.
+//!
+//! A model is a test that loom runs in every interleaving, with every value that a weak memory
+//! could return. That it passes says little unless it is known to fail when the code is wrong: so
+//! each model names mistakes ([`model!`](crate::model)), and for each of them runs once more, in
+//! a process of its own, with this mistake made: an ordering weakened to `Relaxed`, a fence or a
+//! step left out. The test passes if loom finds it.
 
 pub mod atomic {
     pub use loom::cell::UnsafeCell;
@@ -9,8 +15,22 @@ pub mod atomic {
         fence, AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering,
     };
 
-    /// `order`, or `Relaxed` while the test makes the mistake `name`.
+    loom::lazy_static! {
+        static ref STEP: AtomicUsize = AtomicUsize::new(0);
+    }
+
+    /// Makes loom try every other thread at this point.
+    ///
+    /// Loom keeps the last access of each atomic only, and so does not see that the store in "load
+    /// mine, store mine" races with a load of another thread before it. Accesses of one atomic by
+    /// read-modify-writes it cannot miss; being relaxed, they order nothing.
+    pub fn step() {
+        STEP.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// `order`, or `Relaxed` while the mistake `name` is made.
     pub fn named(name: &'static str, order: Ordering) -> Ordering {
+        step();
         if mistake(name) {
             Ordering::Relaxed
         } else {
@@ -18,8 +38,9 @@ pub mod atomic {
         }
     }
 
-    /// A fence, or none while the test makes the mistake `name`.
+    /// A fence, or none while the mistake `name` is made.
     pub fn named_fence(name: &'static str, order: Ordering) {
+        step();
         if !mistake(name) {
             fence(order);
         }
@@ -28,51 +49,87 @@ pub mod atomic {
     pub use super::mistake;
 }
 
-use std::cell::Cell;
+use std::env;
+use std::process::Command;
+use std::sync::{Once, OnceLock};
 
-thread_local! {
-    // Loom runs all threads of a model as coroutines of the thread that called it.
-    static MISTAKE: Cell<Option<&'static str>> = const { Cell::new(None) };
-    static MADE: Cell<u64> = const { Cell::new(0) };
-}
+const MISTAKE: &str = "COOP_MISTAKE";
 
-/// Whether the mistake `name` is to be made now.
+/// Whether this process makes the mistake `name`.
 pub fn mistake(name: &str) -> bool {
-    let made = MISTAKE.get() == Some(name);
+    static WANTED: OnceLock<Option<String>> = OnceLock::new();
+    static SAID: Once = Once::new();
+    let made = WANTED.get_or_init(|| env::var(MISTAKE).ok()).as_deref() == Some(name);
     if made {
-        MADE.set(MADE.get() + 1);
+        SAID.call_once(|| eprintln!("makes the mistake {name}"));
     }
     made
 }
 
-/// What a model said to the mistake that was made in it.
-pub enum Verdict {
-    /// It found it, in these words.
-    Found(String),
-    /// It let it pass.
-    Passed,
-    /// The code does not know that mistake, or never came by it.
-    NotMade,
+/// Runs `model` in all its interleavings. With a bound, in those only in which threads are
+/// preempted at most that often where they could go on.
+pub fn check(preemptions: Option<usize>, model: impl Fn() + Send + Sync + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = preemptions.or(builder.preemption_bound);
+    builder.max_branches = 20_000;
+    builder.check(move || {
+        // Made before there are other threads, so that making it orders nothing.
+        atomic::step();
+        model();
+    });
 }
 
-/// Runs `model` with the mistake `name` made in it.
-pub fn with_mistake(name: &'static str, model: fn()) -> Verdict {
-    MISTAKE.set(Some(name));
-    MADE.set(0);
-    let outcome = std::panic::catch_unwind(model);
-    MISTAKE.set(None);
-    if MADE.get() == 0 {
-        return Verdict::NotMade;
-    }
-    match outcome {
-        Ok(()) => Verdict::Passed,
-        Err(cause) => Verdict::Found(
-            cause
-                .downcast_ref::<String>()
-                .map(String::as_str)
-                .or_else(|| cause.downcast_ref::<&str>().copied())
-                .unwrap_or("a panic without words")
-                .to_owned(),
-        ),
-    }
+/// Runs the test `model` of this program in another process, in which the mistake `name` is made;
+/// panics unless it fails.
+pub fn must_find(model: &str, name: &str) {
+    let program = env::current_exe().expect("the path of this program");
+    let output = Command::new(program)
+        .args(["--exact", model, "--nocapture"])
+        .env(MISTAKE, name)
+        .env("RUST_BACKTRACE", "0")
+        .output()
+        .expect("this program in another process");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        said.contains(&format!("makes the mistake {name}")),
+        "{model} never comes by {name}:\n{said}"
+    );
+    assert!(!output.status.success(), "{model} does not find {name}");
+    let cause: Vec<&str> = said
+        .lines()
+        .skip_while(|line| !line.contains("panicked at"))
+        .take(2)
+        .collect();
+    println!("{name}: found: {}", cause.join(" "));
+}
+
+/// Defines a model, and the mistakes that it must find.
+///
+/// ```text
+/// model! {
+///     /// What it shows.
+///     fn name() { ... }
+///     finds_this: "ring.publish",
+/// }
+/// ```
+#[macro_export]
+macro_rules! model {
+    (
+        $(#[$meta:meta])*
+        $(#![preemptions = $bound:literal])?
+        fn $name:ident() $body:block
+        $($test:ident: $mistake:literal),* $(,)?
+    ) => {
+        $(#[$meta])*
+        #[test]
+        fn $name() {
+            $crate::model::check(None $(.or(Some($bound)))?, || $body);
+        }
+        $(
+            #[test]
+            fn $test() {
+                $crate::model::must_find(stringify!($name), $mistake);
+            }
+        )*
+    };
 }

@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The ring in every interleaving. Loom's cells, which the slots are made of, report each access
+//! that another one does not happen before; its tracked values, each that is lost.
+
+#![cfg(loom)]
+
+use coop_host::msgq::{Consumer, Producer};
+use coop_host::{channel, model, ring};
+use loom::alloc::Track;
+use loom::sync::Arc;
+use loom::thread;
+
+model! {
+    /// Three values through two slots: both sides wait for each other's index, a slot is used
+    /// twice, the indices wrap.
+    fn values_one_by_one() {
+        let (mut tx, mut rx) = channel(2);
+        let producer = thread::spawn(move || {
+            let mut sent = 0;
+            for _ in 0..4 {
+                if sent < 3 && tx.push(Track::new(sent)).is_ok() {
+                    sent += 1;
+                }
+            }
+            sent
+        });
+        let mut next = 0;
+        for _ in 0..2 {
+            if let Some(value) = rx.pop() {
+                assert_eq!(value.into_inner(), next);
+                next += 1;
+            }
+        }
+        let sent = producer.join().unwrap();
+        while let Some(value) = rx.pop() {
+            assert_eq!(value.into_inner(), next);
+            next += 1;
+        }
+        assert_eq!(next, sent);
+    }
+    publish: "ring.publish",
+    receive: "ring.receive",
+    release: "ring.release",
+    reclaim: "ring.reclaim",
+}
+
+model! {
+    /// Batches: one store shows all their values, one store frees all their slots.
+    fn batches() {
+        let (mut tx, mut rx) = channel(2);
+        let producer = thread::spawn(move || {
+            let mut values = (0..3).map(Track::new);
+            let mut sent = tx.push_batch(&mut values);
+            assert_eq!(sent, 2);
+            sent += tx.push_batch(&mut values);
+            if sent == 3 {
+                assert!(values.next().is_none());
+            }
+            sent
+        });
+        let mut next = 0;
+        for value in rx.drain(2) {
+            assert_eq!(value.into_inner(), next);
+            next += 1;
+        }
+        let sent = producer.join().unwrap();
+        next += rx.release(2) + rx.release(2);
+        assert_eq!(next, sent);
+    }
+    publish_batch: "ring.publish",
+    receive_batch: "ring.receive",
+    release_batch: "ring.release",
+    reclaim_batch: "ring.reclaim",
+}
+
+model! {
+    /// Senders that take turns under a lock of their own, without ends: as in a mailbox.
+    fn without_ends() {
+        let ring = Arc::new(ring::<Track<usize>>(1));
+        let other = ring.clone();
+        let producer = thread::spawn(move || {
+            // SAFETY: This thread is the only producer.
+            unsafe { other.push(Track::new(0)) }.ok().unwrap();
+            // SAFETY: As above.
+            unsafe { other.push(Track::new(1)) }.is_ok()
+        });
+        let mut seen = 0;
+        for _ in 0..2 {
+            // SAFETY: This thread is the only consumer.
+            let first = unsafe { ring.peek() }.map(|value| *value.get_ref());
+            // SAFETY: As above.
+            if let Some(value) = unsafe { ring.pop() } {
+                // What appears in between is not seen by `peek` yet.
+                assert!(first.is_none_or(|first| first == seen));
+                assert_eq!(value.into_inner(), seen);
+                seen += 1;
+            }
+        }
+        let sent = 1 + usize::from(producer.join().unwrap());
+        assert!(seen <= sent);
+        assert_eq!(ring.len(), sent - seen);
+        // What is left is dropped with the ring.
+    }
+    publish_without_ends: "ring.publish",
+    receive_without_ends: "ring.receive",
+    release_without_ends: "ring.release",
+    reclaim_without_ends: "ring.reclaim",
+}
+
+model! {
+    /// The producer's role goes from one thread to another; the second goes on where the first
+    /// stopped.
+    fn producers_follow_one_another() {
+        let ring = &*Box::leak(Box::new(ring::<usize>(2)));
+        let other = thread::spawn(move || match Producer::new(ring) {
+            Ok(mut tx) => tx.push(7).is_ok(),
+            Err(_) => false,
+        });
+        let mut sent = 0;
+        if let Ok(mut tx) = Producer::new(ring) {
+            assert!(tx.stage(7).is_ok());
+            sent += 1;
+        }
+        sent += usize::from(other.join().unwrap());
+        assert_eq!(ring.len(), sent);
+        drop_leaked(ring);
+    }
+    producer_claims: "ring.claim",
+    producer_hands_over: "ring.hand_over",
+}
+
+model! {
+    /// The consumer's role goes from one thread to another; no value is taken twice.
+    fn consumers_follow_one_another() {
+        let ring = &*Box::leak(Box::new(ring::<usize>(2)));
+        let mut tx = Producer::new(ring).ok().unwrap();
+        assert_eq!(tx.push_batch(&mut (1..3)), 2);
+        let take = move || match Consumer::new(ring) {
+            Ok(mut rx) => rx.pop().unwrap(),
+            Err(_) => 0,
+        };
+        let other = thread::spawn(take);
+        let sum = take() + other.join().unwrap();
+        assert!(sum == 1 || sum == 2 || sum == 3);
+        assert_eq!(ring.len(), if sum == 3 { 0 } else { 1 });
+        drop(tx);
+        drop_leaked(ring);
+    }
+    consumer_claims: "ring.claim",
+    consumer_hands_over: "ring.hand_over",
+}
+
+fn drop_leaked(ring: &'static coop_host::HeapRing<usize>) {
+    // SAFETY: It comes from `Box::leak`, and the threads that used it have ended.
+    drop(unsafe { Box::from_raw(std::ptr::from_ref(ring).cast_mut()) });
+}
