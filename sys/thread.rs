@@ -63,6 +63,12 @@ impl Thread {
         Thread(raw)
     }
 
+    /// Whether the thread has run for the last time, but for its very end in the scheduler.
+    fn has_exited(&self) -> bool {
+        // SAFETY: By the invariant the thread is valid; the field is an aligned integer.
+        unsafe { (&raw const (*self.0.as_ptr()).exit_state).read_volatile() != 0 }
+    }
+
     /// The process id.
     pub fn pid(&self) -> i32 {
         // SAFETY: The thread is valid; `pid` does not change.
@@ -177,6 +183,12 @@ impl<B: Body> Drop for Kthread<B> {
         // SAFETY: By the invariant the thread was not stopped; our reference keeps it valid even
         // if it has ended by itself.
         unsafe { bindings::kthread_stop(self.thread.as_ptr()) };
+        // `kthread_stop` returns in the middle of the thread's exit, before the work that it does
+        // there (see `exit`), which uses `data` and this module's code.
+        while !self.thread.has_exited() {
+            // SAFETY: The callers are in task context and may sleep.
+            unsafe { bindings::schedule_timeout_uninterruptible(1) };
+        }
     }
 }
 
