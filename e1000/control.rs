@@ -9,6 +9,7 @@ use super::{
     device::{Nic, State},
     regs::Causes,
 };
+use crate::net::Link;
 
 /// What the network stack asks for, and waits for.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -68,7 +69,7 @@ impl Nic {
         state.rx.clear()?;
         state.tx.clear()?;
         state.link = false;
-        self.interface.set_carrier(false);
+        self.interface.set_link(Link::default());
         // Whoever waits for room gets its turn and sees that the interface is down.
         self.room.signal();
         Ok(())
@@ -86,7 +87,7 @@ impl Nic {
             return;
         }
         state.link = link.up;
-        self.interface.set_carrier(link.up);
+        self.interface.set_link(link);
         if link.up {
             pr_info!(
                 "{}: link is up, {} Mbit/s, {} duplex\n",

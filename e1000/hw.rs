@@ -20,13 +20,6 @@ const INTERRUPT_INTERVAL: u32 = 1_000_000_000 / 256 / 20_000;
 
 pub(super) struct Hw(net::Regs<END>);
 
-/// What the link is like.
-pub(super) struct Link {
-    pub(super) up: bool,
-    pub(super) full_duplex: bool,
-    pub(super) mbits: u32,
-}
-
 impl Hw {
     pub(super) fn map(pdev: &pci::Device<kernel::device::Bound>) -> Result<Self> {
         net::Regs::map(pdev, 0, c"coop_e1000").map(Self)
@@ -170,9 +163,9 @@ impl Hw {
         self.access((), |bar| bar.write_reg(IMC::zeroed().with_causes(causes)));
     }
 
-    pub(super) fn link(&self) -> Link {
+    pub(super) fn link(&self) -> net::Link {
         let status = self.access(STATUS::zeroed(), |bar| bar.read(STATUS));
-        Link {
+        net::Link {
             up: status.link_up(),
             full_duplex: status.full_duplex(),
             mbits: match status.speed().get() {

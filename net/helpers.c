@@ -14,6 +14,8 @@ struct coop_net_priv {
 	const struct coop_net_callbacks *callbacks;
 	void *driver;
 	const struct coop_net_stats *stats;
+	u32 mbits;
+	bool full_duplex;
 	/* Never enabled, so never scheduled or polled: only its GRO node is used. */
 	struct napi_struct napi;
 };
@@ -62,8 +64,23 @@ static const struct net_device_ops coop_net_device_ops = {
 	.ndo_validate_addr	= eth_validate_addr,
 };
 
+static int coop_net_get_link_ksettings(struct net_device *dev,
+				       struct ethtool_link_ksettings *settings)
+{
+	struct coop_net_priv *priv = netdev_priv(dev);
+	bool up = netif_carrier_ok(dev);
+
+	settings->base.speed = up ? priv->mbits : SPEED_UNKNOWN;
+	settings->base.duplex = !up ? DUPLEX_UNKNOWN :
+				priv->full_duplex ? DUPLEX_FULL : DUPLEX_HALF;
+	settings->base.autoneg = AUTONEG_ENABLE;
+	settings->base.port = PORT_TP;
+	return 0;
+}
+
 static const struct ethtool_ops coop_net_ethtool_ops = {
 	.get_link		= ethtool_op_get_link,
+	.get_link_ksettings	= coop_net_get_link_ksettings,
 };
 
 static int coop_net_no_poll(struct napi_struct *napi, int budget)
@@ -128,8 +145,12 @@ const char *coop_net_name(struct net_device *dev)
  * Unregistering sets reg_state, waits for all RCU readers, and then for the link
  * watch: so an event fired here is either seen by that wait or not fired at all.
  */
-void coop_net_set_carrier(struct net_device *dev, bool up)
+void coop_net_set_carrier(struct net_device *dev, bool up, u32 mbits, bool full_duplex)
 {
+	struct coop_net_priv *priv = netdev_priv(dev);
+
+	priv->mbits = mbits;
+	priv->full_duplex = full_duplex;
 	rcu_read_lock();
 	if (READ_ONCE(dev->reg_state) == NETREG_REGISTERED) {
 		if (up)

@@ -36,7 +36,7 @@ int coop_net_register(struct net_device *dev, const struct coop_net_callbacks *c
 void coop_net_unregister(struct net_device *dev);
 const char *coop_net_name(struct net_device *dev);
 
-void coop_net_set_carrier(struct net_device *dev, bool up);
+void coop_net_set_carrier(struct net_device *dev, bool up, u32 mbits, bool full_duplex);
 void coop_net_start_queue(struct net_device *dev);
 void coop_net_stop_queue(struct net_device *dev);
 void coop_net_wake_queue(struct net_device *dev);

@@ -21,7 +21,7 @@ pub(crate) use self::stats::Stats;
 pub(crate) use self::sys::{
     buffers::{RxBuffers, TxBuffers},
     gro::{BhOff, Gro},
-    interface::{Interface, Operations, Registration},
+    interface::{Interface, Link, Operations, Registration},
     pci::{enable, request_irq, Regs},
     skb::Skb,
 };

@@ -37,7 +37,12 @@ extern "C" {
     ) -> c_int;
     pub(super) fn coop_net_unregister(dev: *mut net_device);
     pub(super) fn coop_net_name(dev: *mut net_device) -> *const c_char;
-    pub(super) fn coop_net_set_carrier(dev: *mut net_device, up: bool);
+    pub(super) fn coop_net_set_carrier(
+        dev: *mut net_device,
+        up: bool,
+        mbits: u32,
+        full_duplex: bool,
+    );
     pub(super) fn coop_net_start_queue(dev: *mut net_device);
     pub(super) fn coop_net_stop_queue(dev: *mut net_device);
     pub(super) fn coop_net_wake_queue(dev: *mut net_device);

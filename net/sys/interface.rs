@@ -34,6 +34,14 @@ pub(crate) trait Operations: Send + Sync + 'static {
     fn start_xmit(&self, frame: Skb) -> Result<(), Skb>;
 }
 
+/// What a link is like.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Link {
+    pub(crate) up: bool,
+    pub(crate) mbits: u32,
+    pub(crate) full_duplex: bool,
+}
+
 /// A network interface, a `struct net_device`.
 ///
 /// Clones are handles of the same interface. They do not keep it registered: on an interface that
@@ -99,10 +107,12 @@ impl Interface {
         &self.0.stats
     }
 
-    /// Tells the stack whether the link is up. Any context but hard IRQ.
-    pub(crate) fn set_carrier(&self, up: bool) {
+    /// Tells the stack what the link is like. Any context but hard IRQ.
+    pub(crate) fn set_link(&self, link: Link) {
         // SAFETY: `dev` is valid; the function leaves an unregistered interface alone.
-        unsafe { ffi::coop_net_set_carrier(self.as_ptr(), up) };
+        unsafe {
+            ffi::coop_net_set_carrier(self.as_ptr(), link.up, link.mbits, link.full_duplex)
+        };
     }
 
     /// Call after making room for frames: if [`Operations::start_xmit`] handed one back, the stack

@@ -60,14 +60,19 @@ unload_driver()
 	rmmod sample_driver
 }
 
+# Where there is udev, it may give the interface another name in this very moment.
+move_interface()
+{
+	local name
+	name=$(ls "$PCI/devices/$1/net") && [ -n "$name" ] && ip link set "$name" netns "$2" name "$2"
+}
+
 # adopt PCI_ADDRESS NAMESPACE ADDRESS: put the interface into the namespace, up.
 # A new interface is in the first namespace, under the name of its choice.
 adopt()
 {
-	local pci=$1 ns=$2 address=$3 name
-	wait_for 10 test -e "$PCI/devices/$pci/net" || return
-	name=$(ls "$PCI/devices/$pci/net") && [ -n "$name" ] || return
-	ip link set "$name" netns "$ns" name "$ns" || return
+	local pci=$1 ns=$2 address=$3
+	wait_for 10 move_interface "$pci" "$ns" || return
 	ip -n "$ns" addr add "$address/24" dev "$ns" || return
 	ip -n "$ns" link set "$ns" up
 }
