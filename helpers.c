@@ -18,6 +18,14 @@
 
 #include "helpers.h"
 
+/* sys/percpu.rs looks at the preemption counter itself. */
+#if defined(CONFIG_X86_64) && defined(CONFIG_SMP) && !defined(CONFIG_PREEMPT_RT)
+static_assert((u32)NMI_MASK == 0xf0000000);
+static_assert((u32)HARDIRQ_MASK == 0x0f000000);
+static_assert((u32)SOFTIRQ_OFFSET == 0x00000100);
+static_assert(sizeof(__preempt_count) == 8);
+#endif
+
 /* The current thread, or NULL in a softirq, hard interrupt or NMI. */
 struct task_struct *coop_current_task(void)
 {
@@ -65,6 +73,14 @@ void coop_sender_exit(void)
 	preempt_enable();
 }
 EXPORT_SYMBOL_GPL(coop_sender_exit);
+
+/* Preemption is due: what preempt_enable() would have done. */
+void coop_preempt(void)
+{
+	preempt_disable();
+	preempt_enable();
+}
+EXPORT_SYMBOL_GPL(coop_preempt);
 
 unsigned int coop_nr_cpu_ids(void)
 {

@@ -20,6 +20,7 @@ struct task_struct *coop_current_task(void);
 unsigned int coop_context(void);
 unsigned int coop_sender_enter(void);
 void coop_sender_exit(void);
+void coop_preempt(void);
 unsigned int coop_nr_cpu_ids(void);
 void coop_set_state_idle(void);
 void coop_set_state_waiting(bool killable);

@@ -7,6 +7,7 @@ use kernel::ffi::{c_char, c_int, c_uint, c_void};
 
 pub(super) type ThreadFn = unsafe extern "C" fn(*mut c_void) -> c_int;
 
+#[allow(dead_code)] // Some only on some architectures.
 // The kernel's own bindings have the same types behind pointers only.
 #[allow(improper_ctypes)]
 extern "C" {
@@ -14,6 +15,7 @@ extern "C" {
     pub(super) fn coop_context() -> c_uint;
     pub(super) fn coop_sender_enter() -> c_uint;
     pub(super) fn coop_sender_exit();
+    pub(super) fn coop_preempt();
     pub(super) fn coop_nr_cpu_ids() -> c_uint;
     pub(super) fn coop_set_state_idle();
     pub(super) fn coop_set_state_waiting(killable: bool);

@@ -9,5 +9,6 @@ pub mod exit;
 mod ffi;
 pub mod irq;
 pub mod module;
+mod percpu;
 pub mod thread;
 pub mod work;

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The per-CPU words that the hot paths read: who runs here, in what context, on which CPU.
+//!
+//! In C these are one instruction each; from Rust each would be the call of a helper, with tracing
+//! prologue and return thunk about ten. So they are written out for x86-64, as
+//! `arch/x86/include/asm/{current,preempt,smp}.h` have them. Elsewhere, and on PREEMPT_RT, where
+//! the softirq count is not in the preemption counter, the helpers do it.
+//!
+//! `helpers.c` asserts at build time that the masks are the kernel's.
+
+use super::ffi;
+use kernel::bindings;
+
+/// The current thread, or null in a softirq, hard interrupt or NMI.
+#[inline(always)]
+pub(super) fn current_task() -> *mut bindings::task_struct {
+    #[cfg(all(CONFIG_X86_64, CONFIG_SMP, not(CONFIG_PREEMPT_RT)))]
+    {
+        if x86::preempt_count() & (x86::NMI | x86::HARDIRQ | x86::SOFTIRQ) != 0 {
+            return core::ptr::null_mut();
+        }
+        x86::current()
+    }
+    #[cfg(not(all(CONFIG_X86_64, CONFIG_SMP, not(CONFIG_PREEMPT_RT))))]
+    // SAFETY: Reads per-CPU data of the current CPU only.
+    unsafe {
+        ffi::coop_current_task()
+    }
+}
+
+/// Disables preemption; returns 3 * CPU + kind of context, or `None` in an NMI (nothing disabled).
+#[inline(always)]
+pub(super) fn sender_enter() -> Option<usize> {
+    #[cfg(all(CONFIG_X86_64, CONFIG_SMP, not(CONFIG_PREEMPT_RT)))]
+    {
+        let count = x86::preempt_count();
+        if count & (x86::NMI | x86::HARDIRQ | x86::SOFTIRQ) == 0 {
+            x86::preempt_disable();
+            return Some(3usize.wrapping_mul(x86::cpu()));
+        }
+        if count & x86::NMI != 0 {
+            return None;
+        }
+        x86::preempt_disable();
+        let kind = if count & x86::HARDIRQ != 0 { 2 } else { 1 };
+        Some(3usize.wrapping_mul(x86::cpu()).wrapping_add(kind))
+    }
+    #[cfg(not(all(CONFIG_X86_64, CONFIG_SMP, not(CONFIG_PREEMPT_RT))))]
+    {
+        // SAFETY: Paired with `sender_exit` unless it returns `UINT_MAX`.
+        let index = unsafe { ffi::coop_sender_enter() };
+        (index != u32::MAX).then_some(index as usize)
+    }
+}
+
+/// Ends what [`sender_enter`] began.
+///
+/// # Safety
+///
+/// Called once for each `Some` of `sender_enter`, on the same CPU.
+#[inline(always)]
+pub(super) unsafe fn sender_exit() {
+    #[cfg(all(CONFIG_X86_64, CONFIG_SMP, not(CONFIG_PREEMPT_RT)))]
+    if x86::preempt_enable_no_resched() {
+        // SAFETY: Preemption is enabled again, and is due.
+        unsafe { ffi::coop_preempt() };
+    }
+    #[cfg(not(all(CONFIG_X86_64, CONFIG_SMP, not(CONFIG_PREEMPT_RT))))]
+    // SAFETY: Per the function's contract.
+    unsafe {
+        ffi::coop_sender_exit()
+    };
+}
+
+/// The CPU's cycle counter, not ordered with anything.
+#[inline(always)]
+pub(super) fn cycles() -> u64 {
+    #[cfg(CONFIG_X86_64)]
+    // SAFETY: Every x86-64 CPU has the instruction, and the kernel may use it.
+    unsafe {
+        core::arch::x86_64::_rdtsc()
+    }
+    #[cfg(not(CONFIG_X86_64))]
+    // SAFETY: Reads a counter.
+    unsafe {
+        ffi::coop_cycles()
+    }
+}
+
+#[cfg(all(CONFIG_X86_64, CONFIG_SMP, not(CONFIG_PREEMPT_RT)))]
+mod x86 {
+    use core::arch::asm;
+    use kernel::bindings;
+
+    // Keep in step with helpers.c, which checks them.
+    pub(super) const NMI: u32 = 0xf000_0000;
+    pub(super) const HARDIRQ: u32 = 0x0f00_0000;
+    /// Serving a softirq, not only having them disabled.
+    pub(super) const SOFTIRQ: u32 = 0x0000_0100;
+
+    #[inline(always)]
+    pub(super) fn preempt_count() -> u32 {
+        let count: u32;
+        // SAFETY: Reads a word of this CPU. Not `pure`: it changes.
+        unsafe {
+            asm!(
+                "mov {:e}, dword ptr gs:[rip + __preempt_count]",
+                out(reg) count,
+                options(readonly, nostack, preserves_flags)
+            );
+        }
+        count
+    }
+
+    #[inline(always)]
+    pub(super) fn current() -> *mut bindings::task_struct {
+        let task: *mut bindings::task_struct;
+        // SAFETY: Reads a word of this CPU, which is the same for as long as the thread runs.
+        unsafe {
+            asm!(
+                "mov {}, qword ptr gs:[rip + const_current_task]",
+                out(reg) task,
+                options(pure, nomem, nostack, preserves_flags)
+            );
+        }
+        task
+    }
+
+    #[inline(always)]
+    pub(super) fn cpu() -> usize {
+        let cpu: u32;
+        // SAFETY: Reads a word of this CPU.
+        unsafe {
+            asm!(
+                "mov {:e}, dword ptr gs:[rip + cpu_number]",
+                out(reg) cpu,
+                options(readonly, nostack, preserves_flags)
+            );
+        }
+        cpu as usize
+    }
+
+    /// A compiler barrier, too: no `nomem`.
+    #[inline(always)]
+    pub(super) fn preempt_disable() {
+        // SAFETY: Paired with `preempt_enable_no_resched`.
+        unsafe { asm!("inc qword ptr gs:[rip + __preempt_count]", options(nostack)) };
+    }
+
+    /// Enables preemption; whether it is due. A compiler barrier.
+    #[inline(always)]
+    pub(super) fn preempt_enable_no_resched() -> bool {
+        let due: u8;
+        // SAFETY: Pairs with `preempt_disable`. The counter is 0 if it is enabled and due: the bit
+        // that says "not due" is kept in the same word.
+        unsafe {
+            asm!(
+                "dec qword ptr gs:[rip + __preempt_count]",
+                "setz {}",
+                out(reg_byte) due,
+                options(nostack)
+            );
+        }
+        due != 0
+    }
+}
