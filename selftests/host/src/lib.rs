@@ -8,6 +8,15 @@ pub mod atomic;
 #[path = "../../../msgq.rs"]
 pub mod msgq;
 
+#[path = "../../../coop/reply_state.rs"]
+pub mod reply_state;
+#[path = "../../../coop/task_state.rs"]
+pub mod task_state;
+#[path = "../../../coop/wait_cell.rs"]
+pub mod wait_cell;
+#[path = "../../../coop/wake_queue.rs"]
+pub mod wake_queue;
+
 #[cfg(loom)]
 pub mod model;
 

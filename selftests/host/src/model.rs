@@ -103,6 +103,93 @@ pub fn must_find(model: &str, name: &str) {
     println!("{name}: found: {}", cause.join(" "));
 }
 
+/// A kernel thread that sleeps and is woken as the kernel does it: `set_current_state()`, a second
+/// look, `schedule()` on one side, `wake_up_process()` on the other. The run queue's lock is a
+/// mutex.
+pub struct Kthread {
+    sleeps: atomic::AtomicBool,
+    run_queue: loom::sync::Mutex<()>,
+    woken: loom::sync::Condvar,
+}
+
+impl Kthread {
+    /// A thread that is awake. Only one uses it.
+    #[allow(clippy::new_without_default)]
+    pub fn new() -> Self {
+        Self {
+            sleeps: atomic::AtomicBool::new(false),
+            run_queue: loom::sync::Mutex::new(()),
+            woken: loom::sync::Condvar::new(),
+        }
+    }
+
+    /// `park_unless()` of `sys/thread.rs`.
+    pub fn park_unless(&self, ready: impl FnOnce() -> bool) {
+        use atomic::Ordering::{Relaxed, SeqCst};
+        self.sleeps.store(true, Relaxed);
+        atomic::named_fence("kernel.set_current_state", SeqCst);
+        if mistake("kernel.no_second_look") || !ready() {
+            let mut lock = self.run_queue.lock().unwrap();
+            while self.sleeps.load(Relaxed) {
+                lock = self.woken.wait(lock).unwrap();
+            }
+        }
+        self.sleeps.store(false, Relaxed);
+    }
+
+    /// `wake_up_process()`.
+    pub fn wake(&self) {
+        use atomic::Ordering::{Relaxed, SeqCst};
+        atomic::named_fence("kernel.wake_up_process", SeqCst);
+        if self.sleeps.load(Relaxed) {
+            let _lock = self.run_queue.lock().unwrap();
+            self.sleeps.store(false, Relaxed);
+            self.woken.notify_one();
+        }
+    }
+}
+
+/// Something that threads of a model share without counting references, since counting orders
+/// memory. Its maker calls [`free`](Static::free) at the end.
+pub struct Static<T: 'static>(*mut T);
+
+impl<T> Static<T> {
+    /// `value`, somewhere.
+    pub fn new(value: T) -> Self {
+        Self(Box::into_raw(Box::new(value)))
+    }
+
+    /// # Safety
+    ///
+    /// All threads that use it have ended, and no copy is used any more.
+    pub unsafe fn free(self) {
+        // SAFETY: It comes from a box, per the function's contract nobody uses it.
+        drop(unsafe { Box::from_raw(self.0) });
+    }
+}
+
+impl<T> Clone for Static<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Static<T> {}
+
+impl<T> std::ops::Deref for Static<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        // SAFETY: Valid until `free()`.
+        unsafe { &*self.0 }
+    }
+}
+
+// SAFETY: A shared reference by another name; models answer for what is behind it.
+unsafe impl<T> Send for Static<T> {}
+// SAFETY: As above.
+unsafe impl<T> Sync for Static<T> {}
+
 /// Defines a model, and the mistakes that it must find.
 ///
 /// ```text
@@ -116,8 +203,8 @@ pub fn must_find(model: &str, name: &str) {
 macro_rules! model {
     (
         $(#[$meta:meta])*
-        $(#![preemptions = $bound:literal])?
         fn $name:ident() $body:block
+        $(#![preemptions = $bound:literal])?
         $($test:ident: $mistake:literal),* $(,)?
     ) => {
         $(#[$meta])*

@@ -5,6 +5,7 @@
 
 #![cfg(loom)]
 
+use coop_host::model::Static;
 use coop_host::msgq::{Consumer, Producer};
 use coop_host::{channel, model, ring};
 use loom::alloc::Track;
@@ -112,19 +113,20 @@ model! {
     /// The producer's role goes from one thread to another; the second goes on where the first
     /// stopped.
     fn producers_follow_one_another() {
-        let ring = &*Box::leak(Box::new(ring::<usize>(2)));
-        let other = thread::spawn(move || match Producer::new(ring) {
+        let ring = Static::new(ring::<usize>(2));
+        let other = thread::spawn(move || match Producer::new(&*ring) {
             Ok(mut tx) => tx.push(7).is_ok(),
             Err(_) => false,
         });
         let mut sent = 0;
-        if let Ok(mut tx) = Producer::new(ring) {
+        if let Ok(mut tx) = Producer::new(&*ring) {
             assert!(tx.stage(7).is_ok());
             sent += 1;
         }
         sent += usize::from(other.join().unwrap());
         assert_eq!(ring.len(), sent);
-        drop_leaked(ring);
+        // SAFETY: The other thread has ended.
+        unsafe { ring.free() };
     }
     producer_claims: "ring.claim",
     producer_hands_over: "ring.hand_over",
@@ -133,10 +135,10 @@ model! {
 model! {
     /// The consumer's role goes from one thread to another; no value is taken twice.
     fn consumers_follow_one_another() {
-        let ring = &*Box::leak(Box::new(ring::<usize>(2)));
-        let mut tx = Producer::new(ring).ok().unwrap();
+        let ring = Static::new(ring::<usize>(2));
+        let mut tx = Producer::new(&*ring).ok().unwrap();
         assert_eq!(tx.push_batch(&mut (1..3)), 2);
-        let take = move || match Consumer::new(ring) {
+        let take = move || match Consumer::new(&*ring) {
             Ok(mut rx) => rx.pop().unwrap(),
             Err(_) => 0,
         };
@@ -145,13 +147,9 @@ model! {
         assert!(sum == 1 || sum == 2 || sum == 3);
         assert_eq!(ring.len(), if sum == 3 { 0 } else { 1 });
         drop(tx);
-        drop_leaked(ring);
+        // SAFETY: The other thread has ended.
+        unsafe { ring.free() };
     }
     consumer_claims: "ring.claim",
     consumer_hands_over: "ring.hand_over",
-}
-
-fn drop_leaked(ring: &'static coop_host::HeapRing<usize>) {
-    // SAFETY: It comes from `Box::leak`, and the threads that used it have ended.
-    drop(unsafe { Box::from_raw(std::ptr::from_ref(ring).cast_mut()) });
 }
