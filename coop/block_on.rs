@@ -4,8 +4,8 @@
 
 use crate::executor::on_home_thread;
 use crate::sys::context::Context as Where;
-use crate::sys::thread::{self, Thread};
-use crate::waker::thread_waker;
+use crate::sys::thread;
+use crate::waker::with_thread_context;
 use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll};
@@ -23,19 +23,19 @@ pub(crate) fn block_on<F: Future + Unpin>(patience: Patience, future: &mut F) ->
     if on_home_thread() {
         return Err(EDEADLK);
     }
-    let waker = thread_waker(Thread::current().ok_or(EAGAIN)?);
-    let mut cx = Context::from_waker(&waker);
-    let mut poll = || match Pin::new(&mut *future).poll(&mut cx) {
-        Poll::Ready(output) => Some(output),
-        Poll::Pending => None,
+    let wait = |cx: &mut Context<'_>| {
+        let mut output = None;
+        let mut ready = || match Pin::new(&mut *future).poll(cx) {
+            Poll::Ready(value) => {
+                output = Some(value);
+                true
+            }
+            Poll::Pending => false,
+        };
+        if !ready() {
+            thread::wait_until(patience, ready)?;
+        }
+        output.ok_or(EINTR)
     };
-    if let Some(output) = poll() {
-        return Ok(output);
-    }
-    let mut output = None;
-    thread::wait_until(patience, || {
-        output = poll();
-        output.is_some()
-    })?;
-    output.ok_or(EINTR)
+    with_thread_context(wait).ok_or(EAGAIN)?
 }

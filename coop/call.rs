@@ -349,8 +349,8 @@ pub struct Ask<'a, Q: Send + 'static, R: Send + 'static> {
 impl<Q: Send + 'static, R: Send + 'static> Unpin for Ask<'_, Q, R> {}
 
 impl<Q: Send + 'static, R: Send + 'static> Ask<'_, Q, R> {
-    /// Takes a slot, or registers for one: `Pending`.
-    fn start(&mut self, message: Q, cx: &Context<'_>) -> Poll<Result> {
+    /// Takes a slot and goes on, or registers for one: `Pending`.
+    fn start(&mut self, message: Q, cx: &Context<'_>) -> Poll<Result<R>> {
         if self.caller.sender.is_closed() {
             return Poll::Ready(Err(self.caller.sender.executor().end_error()));
         }
@@ -372,17 +372,13 @@ impl<Q: Send + 'static, R: Send + 'static> Ask<'_, Q, R> {
             slots: slots.clone(),
             index,
         };
-        self.stage = Stage::Send(index, Request { message, reply });
-        Poll::Ready(Ok(()))
+        self.send(index, Request { message, reply }, cx)
     }
 
-    /// Sends the request, or registers for room: `Pending`.
-    fn send(&mut self, index: u32, request: Request<Q, R>, cx: &Context<'_>) -> Poll<Result> {
+    /// Sends the request and goes on, or registers for room: `Pending`.
+    fn send(&mut self, index: u32, request: Request<Q, R>, cx: &Context<'_>) -> Poll<Result<R>> {
         match self.caller.sender.poll_send(request, cx) {
-            Ok(()) => {
-                self.stage = Stage::Wait(index);
-                Poll::Ready(Ok(()))
-            }
+            Ok(()) => self.wait(index, cx),
             Err(e) if e.kind() == PostErrorKind::Full => {
                 self.stage = Stage::Send(index, e.into_inner());
                 Poll::Pending
@@ -410,6 +406,7 @@ impl<Q: Send + 'static, R: Send + 'static> Ask<'_, Q, R> {
                     Answer::Dropped => Err(self.caller.sender.executor().end_error()),
                 };
                 slots.put(index);
+                self.stage = Stage::Done;
                 return Poll::Ready(value);
             }
             // A signal may be left over from the slot's last use: then look again.
@@ -425,18 +422,14 @@ impl<Q: Send + 'static, R: Send + 'static> Future for Ask<'_, Q, R> {
     type Output = Result<R>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        loop {
-            let next = match core::mem::replace(&mut self.stage, Stage::Done) {
-                Stage::Start(message) => self.start(message, cx),
-                Stage::Send(index, request) => self.send(index, request, cx),
-                Stage::Wait(index) => return self.wait(index, cx),
-                Stage::Done => return Poll::Pending,
-            };
-            match next {
-                Poll::Ready(Ok(())) => (),
-                Poll::Ready(Err(e)) => return Poll::Ready(Err(e)),
-                Poll::Pending => return Poll::Pending,
-            }
+        if let Stage::Wait(index) = self.stage {
+            return self.wait(index, cx);
+        }
+        match core::mem::replace(&mut self.stage, Stage::Done) {
+            Stage::Start(message) => self.start(message, cx),
+            Stage::Send(index, request) => self.send(index, request, cx),
+            Stage::Wait(index) => self.wait(index, cx),
+            Stage::Done => Poll::Pending,
         }
     }
 }

@@ -60,7 +60,8 @@ impl Builder<'_> {
     /// the owner is being unloaded; `ENOMEM`.
     pub fn build(self) -> Result<Domain> {
         Where::require_sleepable()?;
-        if self.name.is_empty() || self.name.to_bytes().contains(&b'/') {
+        // It becomes a folder in debugfs.
+        if matches!(self.name.to_bytes(), b"" | b"." | b"..") || self.name.to_bytes().contains(&b'/') {
             return Err(EINVAL);
         }
         if let Policy::Normal { nice } = self.policy {

@@ -10,7 +10,7 @@
 //! **Order.** Messages that one thread sends through one [`Sender`], or one CPU from softirqs or
 //! from hard interrupts, arrive in the order sent. A thread may move to another CPU, and with it to
 //! another lane: each message then names the one that the sender sent before, and the receiver
-//! takes that first. Lanes are otherwise visited in turn.
+//! takes that first. Lanes are otherwise visited in turn, some messages each.
 //!
 //! **Wake-up.** A push is followed by a [`WaitCell::signal`], whose read-modify-write also orders
 //! it before the receiver's next look.
@@ -248,6 +248,7 @@ pub(crate) fn mailbox<T: Send + 'static>(
     let receiver = Receiver {
         shared,
         next: 0,
+        row: ROW,
         calls: false,
     };
     Ok((sender, receiver))
@@ -416,6 +417,9 @@ impl<T: Send> Future for SendFuture<'_, T> {
     }
 }
 
+/// Messages taken from one lane in a row, if others have some too.
+const ROW: u32 = 16;
+
 /// The receiving end of a mailbox; one coroutine has it.
 ///
 /// Drop it where sleeping is allowed, as in a coroutine: it waits for a grace period, and drops
@@ -424,6 +428,8 @@ pub struct Receiver<T> {
     shared: Arc<Shared<T>>,
     /// The lane to look at first.
     next: usize,
+    /// Messages that it may still give before the next one is looked at first.
+    row: u32,
     /// Messages are requests that wait for an answer.
     calls: bool,
 }
@@ -450,17 +456,28 @@ impl<T: Send> Receiver<T> {
     }
 
     fn pop(&mut self) -> Option<T> {
+        if self.row == 0 {
+            self.next = self.next.wrapping_add(1);
+            self.row = ROW;
+        }
         let count = self.shared.lanes.len();
-        let mut index = self.next;
-        for _ in 0..count {
-            if index >= count {
-                index = 0;
+        let next = self.next.min(count);
+        for index in Iterator::chain(next..count, 0..next) {
+            // An empty lane costs a few instructions.
+            let Some(Some(lane)) = self.shared.lanes.get(index) else {
+                continue;
+            };
+            if lane.ring.is_empty() {
+                continue;
             }
             if let Some(message) = self.pop_lane(index) {
-                self.next = index.wrapping_add(1);
+                if index != self.next {
+                    self.next = index;
+                    self.row = ROW;
+                }
+                self.row = self.row.wrapping_sub(1);
                 return Some(message);
             }
-            index = index.wrapping_add(1);
         }
         None
     }
@@ -519,6 +536,8 @@ impl<T: Send> Future for Recv<'_, T> {
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         loop {
+            // A signal from before the look needs no second look.
+            self.receiver.shared.receiver.try_wait();
             if let Some(message) = self.receiver.try_recv() {
                 return Poll::Ready(Some(message));
             }

@@ -85,7 +85,9 @@ impl<W: Waiter> WaitCell<W> {
     #[must_use]
     pub fn signal(&self) -> Option<W> {
         // INVARIANT: `SIGNALLED` is a valid word.
-        let old = self.word.swap(SIGNALLED, named("cell.signal", Ordering::AcqRel));
+        let old = self
+            .word
+            .swap(SIGNALLED, named("cell.signal", Ordering::AcqRel));
         // SAFETY: `old` was just taken out.
         unsafe { Self::owned(old) }
     }
@@ -96,8 +98,20 @@ impl<W: Waiter> WaitCell<W> {
         self.word.load(Ordering::Relaxed) == SIGNALLED
             && self
                 .word
-                .compare_exchange(SIGNALLED, EMPTY, named("cell.wait", Ordering::AcqRel), Ordering::Relaxed)
+                .compare_exchange(
+                    SIGNALLED,
+                    EMPTY,
+                    named("cell.wait", Ordering::AcqRel),
+                    Ordering::Relaxed,
+                )
                 .is_ok()
+    }
+
+    /// Whether the waiter in the cell is the one that [`Waiter::into_raw`] made into `raw`. One load.
+    #[inline]
+    pub fn is_waiting(&self, raw: NonNull<()>) -> bool {
+        // Relaxed: nothing is read through it.
+        self.word.load(Ordering::Relaxed) == raw.as_ptr()
     }
 
     /// Consumes the signal (`true`), or leaves a waiter to be woken by the next one (`false`).
@@ -114,10 +128,12 @@ impl<W: Waiter> WaitCell<W> {
             let signalled = now == SIGNALLED;
             let next = if signalled { EMPTY } else { new.as_ptr() };
             // INVARIANT: `EMPTY`, or the new waiter, which the cell now owns.
-            match self
-                .word
-                .compare_exchange(now, next, named("cell.wait", Ordering::AcqRel), Ordering::Relaxed)
-            {
+            match self.word.compare_exchange(
+                now,
+                next,
+                named("cell.wait", Ordering::AcqRel),
+                Ordering::Relaxed,
+            ) {
                 Ok(old) => {
                     let unused = if signalled { new.as_ptr() } else { old };
                     // SAFETY: `old` was taken out, or the new waiter was never put in.
@@ -137,10 +153,12 @@ impl<W: Waiter> WaitCell<W> {
         }
         // On failure a signal took the waiter, or left one: nothing to forget.
         // INVARIANT: `EMPTY` is a valid word.
-        if let Ok(old) = self
-            .word
-            .compare_exchange(now, EMPTY, named("cell.wait", Ordering::AcqRel), Ordering::Relaxed)
-        {
+        if let Ok(old) = self.word.compare_exchange(
+            now,
+            EMPTY,
+            named("cell.wait", Ordering::AcqRel),
+            Ordering::Relaxed,
+        ) {
             // SAFETY: `old` was just taken out.
             drop(unsafe { Self::owned(old) });
         }

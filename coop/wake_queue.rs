@@ -147,7 +147,10 @@ impl WakeQueue {
     #[inline]
     pub fn take(&self) -> Batch {
         // INVARIANT: The list goes to the batch, an empty one stays.
-        Batch(self.head.swap(RUNNING, named("queue.take", Ordering::AcqRel)))
+        Batch(
+            self.head
+                .swap(RUNNING, named("queue.take", Ordering::AcqRel)),
+        )
     }
 
     /// Declares the domain idle; `false` if there is work. Runner only.
@@ -156,7 +159,12 @@ impl WakeQueue {
     #[inline]
     pub fn go_idle(&self) -> bool {
         self.head
-            .compare_exchange(RUNNING, IDLE, named("queue.take", Ordering::AcqRel), Ordering::Relaxed)
+            .compare_exchange(
+                RUNNING,
+                IDLE,
+                named("queue.take", Ordering::AcqRel),
+                Ordering::Relaxed,
+            )
             .is_ok()
     }
 
@@ -170,7 +178,10 @@ impl WakeQueue {
     /// Refuses everything from now on, and hands back what is queued.
     pub fn close(&self) -> Batch {
         // INVARIANT: The list goes to the batch.
-        Batch(self.head.swap(CLOSED, named("queue.take", Ordering::AcqRel)))
+        Batch(
+            self.head
+                .swap(CLOSED, named("queue.take", Ordering::AcqRel)),
+        )
     }
 
     /// Whether [`close`](Self::close) was called.

@@ -2,6 +2,7 @@
 
 //! Wakers: of coroutines, and of threads that wait for something of a domain.
 
+use crate::sys::context::current_task;
 use crate::sys::thread::Thread;
 use crate::task::{Header, TaskRef};
 use crate::wait_cell::{WaitCell, Waiter};
@@ -121,11 +122,18 @@ unsafe fn drop_thread(data: *const ()) {
     drop(unsafe { Thread::from_raw(NonNull::new_unchecked(data.cast_mut().cast())) });
 }
 
-/// A waker of `thread`. Who is woken finds out why by looking.
-pub(crate) fn thread_waker(thread: Thread) -> Waker {
-    // SAFETY: The functions of the table keep the contract of `RawWaker`; the reference belongs to
-    // the waker.
-    unsafe { Waker::new(thread.into_raw().as_ptr().cast(), &THREAD_WAKER) }
+/// Runs `f` with a context whose waker wakes the current thread. Takes no reference. `None` in
+/// softirq, hard interrupt and NMI.
+pub(crate) fn with_thread_context<R>(f: impl FnOnce(&mut Context<'_>) -> R) -> Option<R> {
+    let thread = current_task();
+    if thread.is_null() {
+        return None;
+    }
+    // SAFETY: The functions of the table keep the contract of `RawWaker`; the current thread lives
+    // while `f` runs; the waker is not dropped, so the reference that it does not have is not given
+    // back.
+    let waker = ManuallyDrop::new(unsafe { Waker::new(thread.cast_const().cast(), &THREAD_WAKER) });
+    Some(f(&mut Context::from_waker(&waker)))
 }
 
 /// Who waits, a coroutine or a thread, in one word: what a [`WaitCell`] holds.
@@ -147,6 +155,20 @@ impl WakeRef {
         // SAFETY: A waker with this table was made from a thread.
         core::ptr::eq(waker.vtable(), &THREAD_WAKER)
             .then(|| WakeRef::Thread(unsafe { with_thread(waker.data(), Thread::clone) }))
+    }
+
+    /// The word that [`WakeRef::from_context`] would turn into, for a comparison.
+    #[inline]
+    fn word_of(cx: &Context<'_>) -> Option<NonNull<()>> {
+        let waker = cx.waker();
+        let data = NonNull::new(waker.data().cast_mut())?;
+        if core::ptr::eq(waker.vtable(), &TASK_WAKER) {
+            Some(data)
+        } else if core::ptr::eq(waker.vtable(), &THREAD_WAKER) {
+            Some(data.map_addr(|a| a | THREAD))
+        } else {
+            None
+        }
     }
 
     /// Whether both wake the same.
@@ -173,6 +195,10 @@ impl WakeRef {
 pub(crate) fn poll_cell(cell: &WaitCell<WakeRef>, cx: &Context<'_>) -> bool {
     if cell.try_wait() {
         return true;
+    }
+    // As after a spurious wake-up: the reference that the cell has is good enough.
+    if WakeRef::word_of(cx).is_some_and(|word| cell.is_waiting(word)) {
+        return false;
     }
     match WakeRef::from_context(cx) {
         Some(me) => cell.poll_wait(|| me),
