@@ -113,12 +113,20 @@ bool coop_fatal_signal_pending(void)
 }
 EXPORT_SYMBOL_GPL(coop_fatal_signal_pending);
 
-/* The function a kthread runs, or NULL for any other thread. */
-void *coop_kthread_func(void)
+/*
+ * Whether the current thread may wait: 0, or -EAGAIN where nothing may sleep,
+ * or -EDEADLK in a kthread that runs fn.
+ */
+int coop_may_wait(int (*fn)(void *))
 {
-	return current->flags & PF_KTHREAD ? kthread_func(current) : NULL;
+	if (in_nmi() || in_hardirq() || in_serving_softirq() || !preemptible() ||
+	    rcu_preempt_depth())
+		return -EAGAIN;
+	if (current->flags & PF_KTHREAD && kthread_func(current) == fn)
+		return -EDEADLK;
+	return 0;
 }
-EXPORT_SYMBOL_GPL(coop_kthread_func);
+EXPORT_SYMBOL_GPL(coop_may_wait);
 
 /* Also a quiescent state for tasks RCU, which a busy kthread owes. */
 void coop_cond_resched(void)

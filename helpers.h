@@ -26,7 +26,7 @@ void coop_set_state_idle(void);
 void coop_set_state_waiting(bool killable);
 void coop_set_state_running(void);
 bool coop_fatal_signal_pending(void);
-void *coop_kthread_func(void);
+int coop_may_wait(int (*fn)(void *));
 void coop_cond_resched(void);
 u64 coop_cycles(void);
 void coop_get_task(struct task_struct *task);

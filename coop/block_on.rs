@@ -2,8 +2,7 @@
 
 //! How a thread waits for a future of this crate.
 
-use crate::executor::on_home_thread;
-use crate::sys::context::Context as Where;
+use crate::executor::may_wait;
 use crate::sys::thread;
 use crate::waker::with_thread_context;
 use core::future::Future;
@@ -18,11 +17,7 @@ pub(crate) use crate::sys::thread::Patience;
 /// `EWOULDBLOCK` where sleeping is not allowed, `EDEADLK` inside a coroutine, `EINTR` and
 /// `ETIMEDOUT` if the patience ends first. `future` is one of this crate: its `poll` does not sleep.
 pub(crate) fn block_on<F: Future + Unpin>(patience: Patience, future: &mut F) -> Result<F::Output> {
-    Where::require_sleepable()?;
-    // Every coroutine runs on the home thread of a domain.
-    if on_home_thread() {
-        return Err(EDEADLK);
-    }
+    may_wait()?;
     let wait = |cx: &mut Context<'_>| {
         let mut output = None;
         let mut ready = || match Pin::new(&mut *future).poll(cx) {

@@ -464,11 +464,12 @@ impl Executor {
     }
 }
 
-/// Whether the current thread is the home thread of a domain. Task context.
+/// Whether the caller may wait for a domain: `EWOULDBLOCK` where sleeping is not allowed, `EDEADLK`
+/// in a coroutine, since each runs on the home thread of a domain.
 // Never inlined: in another crate the thread's function may have another address.
 #[inline(never)]
-pub(crate) fn on_home_thread() -> bool {
-    thread::runs::<Executor>()
+pub(crate) fn may_wait() -> Result {
+    thread::may_wait_for::<Executor>()
 }
 
 impl Body for Executor {

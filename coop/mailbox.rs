@@ -192,12 +192,23 @@ struct Lane<T> {
 struct Shared<T> {
     /// `None` where the capacity is 0. Indexed by `SenderSection::index`.
     lanes: KVVec<Option<Lane<T>>>,
+    /// A bit for each lane that was ever pushed to: the receiver looks at those only.
+    used: KVVec<AtomicU64>,
     receiver: WaitCell<WakeRef>,
     closed: AtomicBool,
     senders: AtomicUsize,
     #[pin]
     room: Room,
     executor: Arc<Executor>,
+}
+
+impl<T> Shared<T> {
+    #[cold]
+    fn mark_used(&self, index: usize) {
+        if let Some(word) = self.used.get(index / 64) {
+            word.fetch_or(1 << (index % 64), Relaxed);
+        }
+    }
 }
 
 // SAFETY: Messages go from senders to the receiver; the lanes are used as their types demand.
@@ -230,9 +241,14 @@ pub(crate) fn mailbox<T: Send + 'static>(
         };
         lanes.push(lane, GFP_KERNEL)?;
     }
+    let mut used = KVVec::new();
+    for _ in 0..count.div_ceil(64) {
+        used.push(AtomicU64::new(0), GFP_KERNEL)?;
+    }
     let shared = Arc::pin_init(
         pin_init!(Shared {
             lanes,
+            used,
             receiver: WaitCell::new(),
             closed: AtomicBool::new(false),
             senders: AtomicUsize::new(1),
@@ -310,6 +326,9 @@ impl<T: Send> Sender<T> {
             return Err(self.error(PostErrorKind::Full, envelope.message));
         }
         lane.pushed.store(position.wrapping_add(1), Relaxed);
+        if position == 0 {
+            shared.mark_used(index);
+        }
         let waiter = shared.receiver.signal();
         drop(section);
         if let Some(waiter) = waiter {
@@ -460,23 +479,34 @@ impl<T: Send> Receiver<T> {
             self.next = self.next.wrapping_add(1);
             self.row = ROW;
         }
-        let count = self.shared.lanes.len();
-        let next = self.next.min(count);
-        for index in Iterator::chain(next..count, 0..next) {
-            // An empty lane costs a few instructions.
-            let Some(Some(lane)) = self.shared.lanes.get(index) else {
-                continue;
+        // From the lane of the last message, round to the one before it.
+        let used = &*self.shared.used;
+        let start = self.next / 64 % used.len().max(1);
+        let later = u64::MAX << (self.next % 64);
+        for step in 0..=used.len() {
+            let word = match start.wrapping_add(step) {
+                word if word >= used.len() => word.wrapping_sub(used.len()),
+                word => word,
             };
-            if lane.ring.is_empty() {
-                continue;
+            // Relaxed: ordered by the signal, like the messages.
+            let mut lanes = used.get(word)?.load(Relaxed);
+            if step == 0 {
+                lanes &= later;
+            } else if step == used.len() {
+                lanes &= !later;
             }
-            if let Some(message) = self.pop_lane(index) {
-                if index != self.next {
-                    self.next = index;
-                    self.row = ROW;
+            while lanes != 0 {
+                let bit = lanes.trailing_zeros();
+                lanes &= lanes.wrapping_sub(1);
+                let index = word.wrapping_mul(64).wrapping_add(bit as usize);
+                if let Some(message) = self.pop_lane(index) {
+                    if index != self.next {
+                        self.next = index;
+                        self.row = ROW;
+                    }
+                    self.row = self.row.wrapping_sub(1);
+                    return Some(message);
                 }
-                self.row = self.row.wrapping_sub(1);
-                return Some(message);
             }
         }
         None

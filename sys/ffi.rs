@@ -21,7 +21,7 @@ extern "C" {
     pub(super) fn coop_set_state_waiting(killable: bool);
     pub(super) fn coop_set_state_running();
     pub(super) fn coop_fatal_signal_pending() -> bool;
-    pub(super) fn coop_kthread_func() -> *mut c_void;
+    pub(super) fn coop_may_wait(f: ThreadFn) -> c_int;
     pub(super) fn coop_cond_resched();
     pub(super) fn coop_cycles() -> u64;
     pub(super) fn coop_get_task(task: *mut bindings::task_struct);

@@ -198,11 +198,11 @@ pub fn should_stop() -> bool {
     unsafe { bindings::kthread_should_stop() }
 }
 
-/// Whether the current thread is a [`Kthread<B>`]. Task context.
-pub fn runs<B: Body>() -> bool {
-    // SAFETY: Looks at the current thread only.
-    let f = unsafe { ffi::coop_kthread_func() };
-    f == entry::<B> as *mut c_void
+/// Whether the caller may wait for a [`Kthread<B>`]: `EWOULDBLOCK` where sleeping is not allowed,
+/// `EDEADLK` in such a thread.
+pub fn may_wait_for<B: Body>() -> Result {
+    // SAFETY: Looks at the current context and thread only.
+    kernel::error::to_result(unsafe { ffi::coop_may_wait(entry::<B>) })
 }
 
 /// Sleeps, uninterruptibly and without counting as load, until woken, unless `ready()`.
