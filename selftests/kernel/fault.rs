@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A coroutine panics. In the kernel that kills the thread without unwinding: the domain ends.
+//! Invariants 2 (`EOWNERDEAD` for those who wait) and 6 (nothing of it is left).
+
+use crate::harness::*;
+use crate::sys::{self, eventually, Worker};
+use coop_domain::prelude::*;
+use kernel::prelude::*;
+use kernel::sync::Arc;
+
+pub(crate) const TESTS: &[Test] = &[
+    ("fault.those_who_wait_are_told", those_who_wait),
+    ("fault.drop_waits_for_the_end", drop_waits),
+    ("fault.afterwards_definite_errors", afterwards),
+    ("fault.replies_in_other_hands", replies_in_other_hands),
+];
+
+/// Dies.
+fn die() {
+    panic!("on purpose: a test of coop_domain");
+}
+
+/// Callers whose requests are in the ring, taken, and being worked on by the coroutine that dies;
+/// senders that wait for room; joiners: all get `EOWNERDEAD`. The other coroutines' futures are
+/// dropped.
+fn those_who_wait(log: &mut Log) -> Result {
+    let (ending, other) = (domain(c"fault")?, domain(c"other")?);
+    let (caller, mut requests) = ending.call_mailbox::<u32, u32>()?;
+    let (tx, rx) = ending.mailbox_with::<u32>(room(1))?;
+    let count = count()?;
+    let (go, ready) = (signal()?, flag()?);
+    let (g, r) = (go.clone(), ready.clone());
+    let server = async move {
+        let _kept = requests.recv().await;
+        let request = requests.recv().await;
+        r.set();
+        g.wait().await;
+        // With a request on the stack, so to say.
+        die();
+        drop(request);
+    };
+    let server = ending.spawn(c"server", server)?;
+    let value = Counted::new(&count, 1);
+    let bystander = ending.spawn(c"bystander", async move {
+        let _value = value;
+        let _rx = rx;
+        forever().await;
+    })?;
+    let mut threads = KVec::new();
+    for i in 0..4 {
+        let caller = caller.clone();
+        let thread = Worker::start(None, move || caller.call(i))?;
+        check!(log, thread.sleeps());
+        threads.push(thread, GFP_KERNEL)?;
+    }
+    let t = tx.clone();
+    let sender = Worker::start(Some(0), move || {
+        let _ = t.try_post(1);
+        t.post(2).map_err(|e| (e.errno(), e.into_inner()))
+    })?;
+    check!(log, sender.sleeps());
+    let c = caller.clone();
+    let asks = other.spawn(c"asks", async move { c.ask(9).await })?;
+    run(&other, yield_now())?;
+    check!(log, ready.wait());
+    go.signal();
+    for thread in threads {
+        check_eq!(log, thread.join(LONG), Some(Err(EOWNERDEAD)));
+    }
+    check_eq!(log, sender.join(LONG), Some(Err((EOWNERDEAD, 2))));
+    check_eq!(log, run(&other, asks)?, Ok(Err(EOWNERDEAD)));
+    check!(log, ending.is_faulted());
+    check!(log, eventually(LONG, || count.is_even()), "{count:?}");
+    check_eq!(log, run(&other, bystander)?, Err(EOWNERDEAD));
+    check_eq!(log, run(&other, server)?, Err(EOWNERDEAD));
+    // Others are none the worse for it.
+    check_eq!(log, run(&other, async { 4 })?, 4);
+    drop(ending);
+    Ok(())
+}
+
+/// Somebody drops the domain as soon as a caller was told: drop returns when all destructors have
+/// run, not before.
+fn drop_waits(log: &mut Log) -> Result {
+    for _ in 0..3 {
+        let domain = domain(c"fault")?;
+        let (caller, mut requests) = domain.call_mailbox::<u32, u32>()?;
+        let count = count()?;
+        for i in 0..3 {
+            let value = Counted::new(&count, i);
+            let slow = async move {
+                let _slow = on_drop(move || {
+                    sys::sleep_ms(50);
+                    drop(value);
+                });
+                forever().await;
+            };
+            domain.spawn(c"slow", slow)?.detach();
+        }
+        run(&domain, yield_now())?;
+        // This one goes first, with the request, so that its caller is told early.
+        let taken = flag()?;
+        let t = taken.clone();
+        let keeper = async move {
+            let _request = requests.recv().await;
+            t.set();
+            forever().await;
+        };
+        domain.spawn(c"keeper", keeper)?.detach();
+        let thread = Worker::start(None, move || caller.call(1))?;
+        check!(log, taken.wait());
+        domain.spawn(c"dies", async { die() })?.detach();
+        check_eq!(log, thread.join(LONG), Some(Err(EOWNERDEAD)));
+        drop(domain);
+        check_eq!(log, (count.made(), count.dropped()), (3, 3));
+    }
+    Ok(())
+}
+
+/// A domain that has died refuses everything, by name, and is still there to be looked at.
+fn afterwards(log: &mut Log) -> Result {
+    let domain = domain(c"fault")?;
+    let (caller, _requests) = domain.call_mailbox::<u32, u32>()?;
+    let (tx, _rx) = domain.mailbox::<u32>()?;
+    let count = count()?;
+    check!(log, !domain.is_faulted());
+    domain.spawn(c"dies", async { die() })?.detach();
+    check!(log, eventually(LONG, || domain.is_faulted()));
+    check!(log, eventually(LONG, || domain.handle().is_closed()));
+    check_eq!(log, caller.call(1), Err(EOWNERDEAD));
+    check_eq!(log, tx.try_post(1).map_err(|e| e.errno()), Err(EOWNERDEAD));
+    check_eq!(log, tx.post(1).map_err(|e| e.errno()), Err(EOWNERDEAD));
+    let value = Counted::new(&count, 1);
+    let spawned = domain.spawn(c"late", async move { drop(value) }).map(drop);
+    check_eq!(log, spawned, Err(EOWNERDEAD));
+    check!(log, count.is_even(), "{count:?}");
+    // As often as one likes: no slot is used up, or given out twice.
+    for _ in 0..200 {
+        check_eq!(log, caller.call(1), Err(EOWNERDEAD));
+    }
+    Ok(())
+}
+
+/// The reply of a request that the domain which died had passed on: its caller was told, and the
+/// answer that comes later goes nowhere.
+fn replies_in_other_hands(log: &mut Log) -> Result {
+    let domain = domain(c"fault")?;
+    let (caller, mut requests) = domain.call_mailbox::<u32, Counted>()?;
+    let count = count()?;
+    let replies = Arc::pin_init(kernel::new_mutex!(KVec::new()), GFP_KERNEL)?;
+    let (r, taken) = (replies.clone(), flag()?);
+    let t = taken.clone();
+    let server = async move {
+        for _ in 0..2 {
+            if let Some(request) = requests.recv().await {
+                let _ = r.lock().push(request.into_parts().1, GFP_KERNEL);
+            }
+        }
+        t.set();
+        forever().await;
+    };
+    domain.spawn(c"server", server)?.detach();
+    let mut threads = KVec::new();
+    for i in 0..2 {
+        let caller = caller.clone();
+        let thread = Worker::start(None, move || caller.call(i).map(|r| r.value))?;
+        threads.push(thread, GFP_KERNEL)?;
+    }
+    check!(log, taken.wait());
+    domain.spawn(c"dies", async { die() })?.detach();
+    for thread in threads {
+        check_eq!(log, thread.join(LONG), Some(Err(EOWNERDEAD)));
+    }
+    let taken = core::mem::take(&mut *replies.lock());
+    let mut refused = 0;
+    for reply in taken {
+        match reply.send(Counted::new(&count, 1)) {
+            Ok(()) => (),
+            Err(_) => refused += 1,
+        }
+    }
+    check_eq!(log, refused, 2);
+    check!(log, count.is_even(), "{count:?}");
+    check_eq!(log, caller.call(1).map(|r| r.value), Err(EOWNERDEAD));
+    Ok(())
+}

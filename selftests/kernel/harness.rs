@@ -1,0 +1,394 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the tests have in common: checks that say what they found, traces, counted values.
+
+use crate::sys::{self, eventually};
+use coop_domain::prelude::*;
+use core::future::Future;
+use core::pin::Pin;
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::*};
+use core::task::{Context, Poll, Waker};
+use kernel::prelude::*;
+use kernel::sync::{new_mutex, Arc, Completion, Mutex};
+
+/// Long enough for anything that is to happen at all, on a slow machine.
+pub(crate) const LONG: u32 = 20_000;
+
+/// What a test has to say.
+pub(crate) struct Log(KVec<u8>);
+
+impl Log {
+    pub(crate) const fn new() -> Self {
+        Log(KVec::new())
+    }
+
+    /// Adds a line.
+    pub(crate) fn line(&mut self, args: core::fmt::Arguments<'_>) {
+        let _ = core::fmt::Write::write_fmt(self, args);
+        let _ = self.0.push(b'\n', GFP_KERNEL);
+    }
+
+    /// The lines.
+    pub(crate) fn text(&self) -> &str {
+        core::str::from_utf8(&self.0).unwrap_or("?")
+    }
+}
+
+impl core::fmt::Write for Log {
+    fn write_str(&mut self, s: &str) -> core::fmt::Result {
+        self.0
+            .extend_from_slice(s.as_bytes(), GFP_KERNEL)
+            .map_err(|_| core::fmt::Error)
+    }
+}
+
+/// A test: its name, and the function that returns `Ok` if the invariant holds.
+pub(crate) type Test = (&'static str, fn(&mut Log) -> Result);
+
+/// Fails the test unless the condition holds; what follows is told then.
+macro_rules! check {
+    ($log:expr, $cond:expr $(,)?) => {
+        $crate::harness::check!($log, $cond, "")
+    };
+    ($log:expr, $cond:expr, $($args:tt)+) => {
+        if !$cond {
+            $log.line(core::format_args!(
+                "line {} of {}: not so: {}",
+                core::line!(), core::file!(), core::stringify!($cond),
+            ));
+            $log.line(core::format_args!($($args)+));
+            return Err(EIO);
+        }
+    };
+}
+pub(crate) use check;
+
+/// Fails the test unless both are equal.
+macro_rules! check_eq {
+    ($log:expr, $left:expr, $right:expr $(,)?) => {
+        match (&$left, &$right) {
+            (left, right) => {
+                if *left != *right {
+                    $log.line(core::format_args!(
+                        "line {} of {}: {} is {:?}, not {:?}",
+                        core::line!(),
+                        core::file!(),
+                        core::stringify!($left),
+                        left,
+                        right,
+                    ));
+                    return Err(EIO);
+                }
+            }
+        }
+    };
+}
+pub(crate) use check_eq;
+
+/// A domain of this module.
+pub(crate) fn domain(name: &CStr) -> Result<Domain> {
+    Domain::builder(name, crate::owner()).build()
+}
+
+/// A domain of this module, with its home on a CPU.
+pub(crate) fn domain_on(name: &CStr, cpu: u32) -> Result<Domain> {
+    Domain::builder(name, crate::owner()).cpu(cpu).build()
+}
+
+/// Runs `future` in a domain and waits for its value; `ETIME` if that takes too long.
+pub(crate) fn run<T: Send + 'static>(
+    domain: &Domain,
+    future: impl Future<Output = T> + Send + 'static,
+) -> Result<T> {
+    // Nothing in a value is pinned once it is moved out.
+    struct Moved<T>(T);
+    impl<T> Unpin for Moved<T> {}
+
+    let out = Arc::pin_init(new_mutex!(None), GFP_KERNEL)?;
+    let inside = out.clone();
+    let done = flag()?;
+    let inside_done = done.clone();
+    domain
+        .spawn(c"run", async move {
+            let value = future.await;
+            *inside.lock() = Some(Moved(value));
+            inside_done.set();
+        })?
+        .detach();
+    if !done.wait() {
+        return Err(ETIME);
+    }
+    let value = out.lock().take();
+    value.map(|v| v.0).ok_or(ETIME)
+}
+
+/// Waits until a coroutine has ended; whether it has.
+pub(crate) fn ends<T>(handle: &JoinHandle<T>) -> bool {
+    eventually(LONG, || handle.is_finished())
+}
+
+/// Joins, from a coroutine of another domain than the one that is tested.
+pub(crate) fn join<T: Send + 'static>(handle: JoinHandle<T>) -> Result<Result<T>> {
+    let other = domain(c"join")?;
+    run(&other, handle)
+}
+
+/// Something that happens once.
+pub(crate) struct Flag(AtomicBool);
+
+/// A new one.
+pub(crate) fn flag() -> Result<Arc<Flag>> {
+    Ok(Arc::new(Flag(AtomicBool::new(false)), GFP_KERNEL)?)
+}
+
+impl Flag {
+    /// It happens. Any context.
+    pub(crate) fn set(&self) {
+        self.0.store(true, Release);
+    }
+
+    /// Whether it has.
+    pub(crate) fn is_set(&self) -> bool {
+        self.0.load(Acquire)
+    }
+
+    /// Waits until it has; whether it has.
+    pub(crate) fn wait(&self) -> bool {
+        eventually(LONG, || self.is_set())
+    }
+}
+
+/// The order in which things happened.
+#[pin_data]
+pub(crate) struct Trace {
+    #[pin]
+    events: Mutex<KVec<u32>>,
+}
+
+/// A new one.
+pub(crate) fn trace() -> Result<Arc<Trace>> {
+    Arc::pin_init(
+        pin_init!(Trace { events <- new_mutex!(KVec::new()) }),
+        GFP_KERNEL,
+    )
+}
+
+impl Trace {
+    /// Something happens. Task context.
+    pub(crate) fn add(&self, event: u32) {
+        let _ = self.events.lock().push(event, GFP_KERNEL);
+    }
+
+    /// How much has happened.
+    pub(crate) fn len(&self) -> usize {
+        self.events.lock().len()
+    }
+
+    /// Whether exactly this happened; says what did, if not.
+    pub(crate) fn is(&self, log: &mut Log, expected: &[u32]) -> Result {
+        eventually(LONG, || self.len() >= expected.len());
+        let events = self.events.lock();
+        if events.as_slice() != expected {
+            log.line(core::format_args!("the order was {:?}", events.as_slice()));
+            log.line(core::format_args!("     and not {expected:?}"));
+            return Err(EIO);
+        }
+        Ok(())
+    }
+}
+
+/// Values that were made and dropped.
+#[derive(Default)]
+pub(crate) struct Count {
+    made: AtomicUsize,
+    dropped: AtomicUsize,
+}
+
+/// A new one.
+pub(crate) fn count() -> Result<Arc<Count>> {
+    Ok(Arc::new(Count::default(), GFP_KERNEL)?)
+}
+
+impl Count {
+    /// How many were made.
+    pub(crate) fn made(&self) -> usize {
+        self.made.load(Acquire)
+    }
+
+    /// How many were dropped.
+    pub(crate) fn dropped(&self) -> usize {
+        self.dropped.load(Acquire)
+    }
+
+    /// Whether each that was made was dropped, once.
+    pub(crate) fn is_even(&self) -> bool {
+        self.made() == self.dropped()
+    }
+}
+
+impl core::fmt::Debug for Count {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{} made, {} dropped", self.made(), self.dropped())
+    }
+}
+
+/// A value that is counted.
+pub(crate) struct Counted {
+    pub(crate) value: u32,
+    count: Arc<Count>,
+}
+
+impl Counted {
+    /// Makes one. Any context.
+    pub(crate) fn new(count: &Arc<Count>, value: u32) -> Self {
+        count.made.fetch_add(1, AcqRel);
+        Counted {
+            value,
+            count: count.clone(),
+        }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.count.dropped.fetch_add(1, AcqRel);
+    }
+}
+
+/// Calls a closure when dropped.
+pub(crate) struct OnDrop<F: FnOnce()>(Option<F>);
+
+/// A value that calls `f` when dropped.
+pub(crate) fn on_drop<F: FnOnce()>(f: F) -> OnDrop<F> {
+    OnDrop(Some(f))
+}
+
+impl<F: FnOnce()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        if let Some(f) = self.0.take() {
+            f();
+        }
+    }
+}
+
+/// Keeps a domain in the middle of a poll as long as it exists, so that what is queued meanwhile
+/// is known to be queued.
+pub(crate) struct Held(Arc<Hold>);
+
+#[pin_data]
+struct Hold {
+    held: Flag,
+    #[pin]
+    go: Completion,
+}
+
+impl Held {
+    /// Returns when all that was ready before has been polled.
+    pub(crate) fn new(domain: &Domain) -> Result<Self> {
+        let hold = Arc::pin_init(
+            pin_init!(Hold {
+                held: Flag(AtomicBool::new(false)),
+                go <- Completion::new(),
+            }),
+            GFP_KERNEL,
+        )?;
+        let inside = hold.clone();
+        domain
+            .spawn(c"hold", async move {
+                inside.held.set();
+                inside.go.wait_for_completion();
+            })?
+            .detach();
+        if hold.held.wait() {
+            Ok(Held(hold))
+        } else {
+            Err(ETIME)
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.go.complete_all();
+    }
+}
+
+/// Where a coroutine leaves its waker while it waits for nothing in particular.
+#[pin_data]
+pub(crate) struct Nest {
+    #[pin]
+    waker: Mutex<Option<Waker>>,
+    polls: AtomicUsize,
+}
+
+/// A new one.
+pub(crate) fn nest() -> Result<Arc<Nest>> {
+    Arc::pin_init(
+        pin_init!(Nest {
+            waker <- new_mutex!(None),
+            polls: AtomicUsize::new(0),
+        }),
+        GFP_KERNEL,
+    )
+}
+
+impl Nest {
+    /// The waker that was left.
+    pub(crate) fn waker(&self) -> Option<Waker> {
+        self.waker.lock().clone()
+    }
+
+    /// Waits for it.
+    pub(crate) fn wait_for_waker(&self) -> Result<Waker> {
+        eventually(LONG, || self.waker.lock().is_some());
+        self.waker().ok_or(ETIME)
+    }
+
+    /// How often the coroutine was polled.
+    pub(crate) fn polls(&self) -> usize {
+        self.polls.load(Acquire)
+    }
+}
+
+/// Waits until polled for the `times`th time.
+pub(crate) struct Nested(pub(crate) Arc<Nest>, pub(crate) usize);
+
+impl Future for Nested {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        *self.0.waker.lock() = Some(cx.waker().clone());
+        if self.0.polls.fetch_add(1, AcqRel) + 1 >= self.1 {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    }
+}
+
+/// Waits for ever.
+pub(crate) fn forever() -> Nested {
+    match nest() {
+        Ok(nest) => Nested(nest, usize::MAX),
+        Err(_) => unreachable!(),
+    }
+}
+
+/// A signal that is shared.
+pub(crate) fn signal() -> Result<Arc<Signal>> {
+    Ok(Arc::new(Signal::new(), GFP_KERNEL)?)
+}
+
+/// Room for `n` threads' messages per CPU, and few of interrupts.
+pub(crate) fn room(n: usize) -> Capacity {
+    Capacity {
+        task: n,
+        softirq: n,
+        hardirq: n,
+    }
+}
+
+/// Another CPU than `cpu`, if there is one.
+pub(crate) fn other(cpu: u32) -> u32 {
+    (cpu + 1) % sys::cpus()
+}

@@ -1,0 +1,104 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: GPL-2.0
+# For the scripts that run the tests of coop_test.ko; sourced, in a guest.
+
+SELFTESTS=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+# shellcheck source=selftests/ktap_helpers.sh
+. "$SELFTESTS/ktap_helpers.sh"
+
+MODULES=${COOP_MODULES:-$SELFTESTS/../build/mod}
+DEBUGFS=/sys/kernel/debug
+TESTS=$DEBUGFS/coop_test
+
+load()
+{
+	[ -d "$DEBUGFS/coop_test" ] || mountpoint -q "$DEBUGFS" || mount -t debugfs none "$DEBUGFS"
+	[ -d /sys/module/coop_domain ] || insmod "$MODULES/coop_domain.ko" || return
+	[ -d /sys/module/coop_test ] || insmod "$MODULES/coop_test.ko"
+}
+
+unload()
+{
+	local module
+	for module in coop_test coop_domain; do
+		[ ! -d "/sys/module/$module" ] || rmmod "$module" || return
+	done
+}
+
+# wait_for SECONDS COMMAND...: until the command succeeds.
+wait_for()
+{
+	local tries=$(($1 * 20))
+	shift
+	until "$@" >/dev/null 2>&1; do
+		((tries--)) || return 1
+		sleep 0.05
+	done
+}
+
+# One test of coop_test.ko; what it found wrong goes to standard output.
+kernel_test()
+{
+	echo "$1" >"$TESTS/run" 2>/dev/null && return
+	sed 's/^/# /' "$TESTS/log"
+	return 1
+}
+
+# The kernel has something to say that it says only when something is wrong.
+SPLAT='WARNING: |BUG: |Oops|general protection|panicked at|kernel BUG|UBSAN|KASAN|possible (circular|recursive) locking|inconsistent lock state|suspicious RCU|rcu.*stall|soft lockup|hard LOCKUP|blocked for more than|refcount_t|scheduling while atomic|sleeping function called|list_(add|del) corruption|Bad page|Unable to handle|trap: '
+dmesg_is_clean()
+{
+	local found
+	found=$(dmesg | grep -E -m1 -A30 "$SPLAT") || return 0
+	echo "$found" | sed 's/^/# /'
+	return 1
+}
+
+# check DESCRIPTION COMMAND...
+check()
+{
+	local description=$1
+	shift
+	if "$@"; then
+		ktap_test_pass "$description"
+	else
+		ktap_test_fail "$description"
+	fi
+}
+
+names_of()
+{
+	local group
+	for group in "$@"; do
+		grep "^$group\." "$TESTS/tests"
+	done
+}
+
+# begin COUNT GROUP...: load the modules, and plan all tests of the groups
+# and COUNT more.
+begin()
+{
+	local more=$1
+	shift
+	ktap_print_header
+	load || ktap_exit_fail_msg "cannot load the modules of $MODULES"
+	ktap_set_plan $((more + $(names_of "$@" | wc -l)))
+}
+
+run_tests()
+{
+	local name
+	for name in $(names_of "$@"); do
+		check "$name" kernel_test "$name"
+	done
+}
+
+# All tests of some groups, then the modules go, and nothing was said.
+run_groups()
+{
+	begin 2 "$@"
+	run_tests "$@"
+	check "the modules can be unloaded" unload
+	check "the kernel log is clean" dmesg_is_clean
+	ktap_finished
+}

@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a module leaves behind, on purpose: the steps of `owner.sh` and `debugfs.sh`, which see to
+//! what becomes of it. Invariant 6: no code of a module runs after its unload.
+
+use crate::harness::*;
+use crate::sys::{self, Worker};
+use coop_domain::prelude::*;
+use kernel::prelude::*;
+use kernel::sync::{global_lock, Arc};
+
+pub(crate) const TESTS: &[Test] = &[
+    ("owner.forget_a_domain", forget),
+    ("owner.hold", hold),
+    ("owner.release", release),
+    ("owner.traffic", traffic),
+    ("owner.drop_inside_and_go", drop_inside_and_go),
+    ("owner.keep_waker", keep_waker),
+    ("owner.keep_stats", keep_stats),
+    ("owner.hang", hang),
+];
+
+/// What is kept until it is released, or the module goes. Senders may go after their domain.
+enum Kept {
+    Domain(#[allow(dead_code)] Domain),
+    DomainFirst(Option<Domain>, KVec<Worker<()>>),
+    SendersFirst(KVec<Worker<()>>, Option<Domain>),
+}
+
+global_lock! {
+    // SAFETY: Initialised in the module's initialiser, before first use.
+    unsafe(uninit) static KEPT: Mutex<KVec<Kept>> = KVec::new();
+}
+
+/// # Safety
+///
+/// Called once, before any other function here.
+pub(crate) unsafe fn init() {
+    // SAFETY: Per the function's contract.
+    unsafe { KEPT.init() }
+}
+
+/// Called when the module goes.
+pub(crate) fn exit() {
+    let kept = core::mem::take(&mut *KEPT.lock());
+    for kept in kept {
+        match kept {
+            Kept::DomainFirst(mut domain, senders) => {
+                drop(domain.take());
+                drop(senders);
+            }
+            Kept::SendersFirst(senders, mut domain) => {
+                drop(senders);
+                drop(domain.take());
+            }
+            Kept::Domain(domain) => drop(domain),
+        }
+    }
+}
+
+fn keep(kept: Kept) -> Result {
+    Ok(KEPT.lock().push(kept, GFP_KERNEL)?)
+}
+
+/// A domain at work, with destructors of this module, that nobody drops.
+fn forget(_log: &mut Log) -> Result {
+    let domain = domain(c"forgotten")?;
+    let (tx, mut rx) = domain.mailbox::<Counted>()?;
+    let count = count()?;
+    let value = Counted::new(&count, 1);
+    let taker = async move {
+        let _value = value;
+        while rx.recv().await.is_some() {}
+    };
+    domain.spawn(c"taker", taker)?.detach();
+    let busy = async {
+        let _says = on_drop(|| pr_info!("forgotten coroutine is dropped\n"));
+        loop {
+            yield_now().await;
+        }
+    };
+    domain.spawn(c"busy", busy)?.detach();
+    tx.post(Counted::new(&count, 2))?;
+    core::mem::forget((domain, tx));
+    Ok(())
+}
+
+/// A domain that keeps this module loaded.
+fn hold(_log: &mut Log) -> Result {
+    let domain = Domain::builder(c"held", crate::owner())
+        .hold_owner()
+        .build()?;
+    domain.spawn(c"waits", forever())?.detach();
+    keep(Kept::Domain(domain))
+}
+
+/// Drops what is kept.
+fn release(_log: &mut Log) -> Result {
+    exit();
+    Ok(())
+}
+
+/// Calls and posts of all CPUs, until the module goes; every other time the domain goes first.
+fn traffic(_log: &mut Log) -> Result {
+    let domain = domain(c"traffic")?;
+    let (caller, mut requests) = domain.call_mailbox::<u32, u32>()?;
+    let (tx, mut rx) = domain.mailbox_with::<u32>(room(4))?;
+    let server = async move {
+        while let Some(request) = requests.recv().await {
+            let (q, reply) = request.into_parts();
+            let _ = reply.send(q);
+        }
+    };
+    domain.spawn(c"server", server)?.detach();
+    let taker = async move { while rx.recv().await.is_some() {} };
+    domain.spawn(c"taker", taker)?.detach();
+    let mut senders = KVec::new();
+    for cpu in 0..sys::cpus() {
+        let (caller, tx) = (caller.clone(), tx.clone());
+        let sender = Worker::start(Some(cpu), move || {
+            let mut i = 0;
+            while !sys::should_stop() {
+                let called = caller.call(i).is_ok();
+                let posted = tx.post(i).is_ok();
+                let irq =
+                    sys::run_in_on(sys::Where::HardIrq, other(cpu), || tx.try_post(i).is_ok());
+                if !(called || posted || irq) {
+                    break;
+                }
+                i += 1;
+            }
+        })?;
+        senders.push(sender, GFP_KERNEL)?;
+    }
+    // Both orders, without a state of its own: the module is new each time.
+    if kernel::current!().pid() % 2 == 0 {
+        keep(Kept::DomainFirst(Some(domain), senders))
+    } else {
+        keep(Kept::SendersFirst(senders, Some(domain)))
+    }
+}
+
+/// A domain that one of its coroutines drops, with slow destructors: they still run when the
+/// module goes, which has to wait for them.
+fn drop_inside_and_go(log: &mut Log) -> Result {
+    let domain = domain(c"going")?;
+    let handle = domain.handle();
+    for _ in 0..4 {
+        let slow = async {
+            let _slow = on_drop(|| sys::sleep_ms(30));
+            forever().await;
+        };
+        handle.spawn(c"slow", slow)?.detach();
+    }
+    let gone = flag()?;
+    let g = gone.clone();
+    let ends_it = async move {
+        drop(domain);
+        g.set();
+        forever().await;
+    };
+    handle.spawn(c"ends it", ends_it)?.detach();
+    check!(log, gone.wait());
+    Ok(())
+}
+
+/// A coroutine of this module in a domain of its own leaves a waker with a thread that wakes it
+/// while the module goes.
+fn keep_waker(_log: &mut Log) -> Result {
+    let domain = domain(c"waker")?;
+    let nest = nest()?;
+    domain
+        .spawn(c"nested", Nested(nest.clone(), usize::MAX))?
+        .detach();
+    let waker = nest.wait_for_waker()?;
+    let mut threads = KVec::new();
+    for cpu in 0..sys::cpus() {
+        let waker = waker.clone();
+        let thread = Worker::start(Some(cpu), move || {
+            while !sys::should_stop() {
+                waker.wake_by_ref();
+                sys::cond_resched();
+            }
+        })?;
+        threads.push(thread, GFP_KERNEL)?;
+    }
+    keep(Kept::DomainFirst(Some(domain), threads))
+}
+
+/// A domain with a known history, for the files in debugfs.
+fn keep_stats(log: &mut Log) -> Result {
+    let domain = domain_on(c"seen", 0)?;
+    let (tx, mut rx) = domain.mailbox_with::<u32>(room(16))?;
+    let taker = async move { while rx.recv().await.is_some() {} };
+    domain.spawn(c"quick one", taker)?.detach();
+    let slow = async {
+        yield_now().await;
+        sys::busy(30_000);
+    };
+    let slow = domain.spawn(c"slow one", slow)?;
+    check!(log, ends(&slow));
+    let held = Held::new(&domain)?;
+    sys::move_to(0)?;
+    for i in 0..11 {
+        tx.try_post(i)?;
+    }
+    drop(held);
+    run(&domain, yield_now())?;
+    domain.spawn(c"waits", forever())?.detach();
+    keep(Kept::Domain(domain))
+}
+
+/// Calls what never answers, on the thread that wrote to the file: `kill -9` ends it.
+fn hang(_log: &mut Log) -> Result {
+    let domain = domain(c"hang")?;
+    let (caller, mut requests) = domain.call_mailbox::<u32, u32>()?;
+    let kept = Arc::new(kernel::sync::atomic::Atomic::new(0u32), GFP_KERNEL)?;
+    let server = async move {
+        let _request = requests.recv().await;
+        let _kept = kept;
+        forever().await;
+    };
+    domain.spawn(c"server", server)?.detach();
+    pr_info!("hang: calling\n");
+    let answer = caller.call(1);
+    pr_info!("hang: the call ended with {answer:?}\n");
+    answer.map(drop)
+}

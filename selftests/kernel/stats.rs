@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The counters tell what happened. (They are how one sees invariants 2, 3 and 5 kept, or not.)
+
+use crate::harness::*;
+use crate::sys;
+use coop_domain::prelude::*;
+use kernel::prelude::*;
+
+pub(crate) const TESTS: &[Test] = &[
+    ("stats.messages_and_calls", messages_and_calls),
+    ("stats.wakes_and_polls", wakes_and_polls),
+    ("stats.coroutines", coroutines),
+    ("stats.high_water", high_water),
+    ("stats.idle_domain_counts_nothing", idle),
+];
+
+fn messages_and_calls(log: &mut Log) -> Result {
+    let domain = domain(c"stats")?;
+    let (tx, mut rx) = domain.mailbox::<u32>()?;
+    let (caller, mut requests) = domain.call_mailbox::<u32, u32>()?;
+    let taker = async move { while rx.recv().await.is_some() {} };
+    let taker = domain.spawn(c"taker", taker)?;
+    let server = async move {
+        while let Some(request) = requests.recv().await {
+            let (q, reply) = request.into_parts();
+            let _ = reply.send(q);
+        }
+    };
+    let server = domain.spawn(c"server", server)?;
+    for i in 0..30 {
+        tx.post(i)?;
+    }
+    for i in 0..20 {
+        check_eq!(log, caller.call(i), Ok(i));
+    }
+    drop((tx, caller));
+    check!(log, ends(&taker) && ends(&server));
+    let stats = domain.stats();
+    check_eq!(log, (stats.posts.get(), stats.calls.get()), (50, 20));
+    Ok(())
+}
+
+fn wakes_and_polls(log: &mut Log) -> Result {
+    let domain = domain(c"stats")?;
+    let nest = nest()?;
+    let task = domain.spawn(c"nested", Nested(nest.clone(), usize::MAX))?;
+    let waker = nest.wait_for_waker()?;
+    let read = || {
+        let s = domain.stats();
+        (s.polls.get(), s.wakes_local.get(), s.wakes_remote.get())
+    };
+    let polled = |n| sys::eventually(LONG, || read().0 == n && nest.polls() as u64 == n);
+    // Spawned from outside.
+    check!(log, polled(1), "{:?}", read());
+    check_eq!(log, read(), (1, 0, 1));
+    for i in 0..10 {
+        waker.wake_by_ref();
+        check!(log, polled(i + 2), "{:?}", read());
+    }
+    check_eq!(log, read(), (11, 0, 11));
+    // Two local ones, and one that comes with the spawn.
+    run(&domain, async {
+        yield_now().await;
+        yield_now().await;
+    })?;
+    check!(
+        log,
+        sys::eventually(LONG, || read() == (14, 2, 12)),
+        "{:?}",
+        read()
+    );
+    task.abort();
+    check!(log, ends(&task));
+    Ok(())
+}
+
+fn coroutines(log: &mut Log) -> Result {
+    let domain = domain(c"stats")?;
+    let read = || (domain.stats().spawned.get(), domain.stats().finished.get());
+    let mut tasks = KVec::new();
+    for _ in 0..10 {
+        tasks.push(domain.spawn(c"waits", forever())?, GFP_KERNEL)?;
+    }
+    check!(
+        log,
+        sys::eventually(LONG, || read() == (10, 0)),
+        "{:?}",
+        read()
+    );
+    for task in tasks.iter().take(4) {
+        task.abort();
+    }
+    check!(
+        log,
+        sys::eventually(LONG, || read() == (10, 4)),
+        "{:?}",
+        read()
+    );
+    Ok(())
+}
+
+/// The fullest that a ring was found.
+fn high_water(log: &mut Log) -> Result {
+    let domain = domain_on(c"stats", 0)?;
+    let (tx, mut rx) = domain.mailbox_with::<u32>(room(64))?;
+    let taker = async move { while rx.recv().await.is_some() {} };
+    let taker = domain.spawn(c"taker", taker)?;
+    sys::move_to(0)?;
+    let held = Held::new(&domain)?;
+    for i in 0..37 {
+        tx.try_post(i)?;
+    }
+    drop(held);
+    drop(tx);
+    check!(log, ends(&taker));
+    let high = domain
+        .stats()
+        .ring_high_water
+        .load(core::sync::atomic::Ordering::Relaxed);
+    check_eq!(log, high, 37);
+    Ok(())
+}
+
+/// A domain with nothing to do sleeps: it is not polled, woken or run.
+fn idle(log: &mut Log) -> Result {
+    let domain = domain(c"stats")?;
+    let (_tx, mut rx) = domain.mailbox::<u32>()?;
+    let waits = async move { rx.recv().await.is_some() };
+    let task = domain.spawn(c"waits", waits)?;
+    run(&domain, yield_now())?;
+    sys::sleep_ms(20);
+    let read = || {
+        let s = domain.stats();
+        (s.polls.get(), s.sleeps.get(), s.unproductive.get())
+    };
+    let before = read();
+    sys::sleep_ms(300);
+    check_eq!(log, read(), before);
+    check!(log, !task.is_finished());
+    Ok(())
+}
