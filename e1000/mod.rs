@@ -109,10 +109,18 @@ impl E1000 {
 
         let (requests, requests_here) = domain.call_mailbox()?;
         let (frames, frames_here) = domain.mailbox_with(FRAMES_WAITING)?;
-        domain.spawn(c"control", control::control(nic.clone(), requests_here))?.detach();
-        domain.spawn(c"watch", control::watch(nic.clone()))?.detach();
-        domain.spawn(c"receive", rx::receive(nic.clone(), gro))?.detach();
-        domain.spawn(c"transmit", tx::transmit(nic.clone(), frames_here))?.detach();
+        domain
+            .spawn(c"control", control::control(nic.clone(), requests_here))?
+            .detach();
+        domain
+            .spawn(c"watch", control::watch(nic.clone()))?
+            .detach();
+        domain
+            .spawn(c"receive", rx::receive(nic.clone(), gro))?
+            .detach();
+        domain
+            .spawn(c"transmit", tx::transmit(nic.clone(), frames_here))?
+            .detach();
         domain.spawn(c"reclaim", tx::reclaim(nic.clone()))?.detach();
 
         let received = nic.received.clone();

@@ -110,9 +110,7 @@ impl Interface {
     /// Tells the stack what the link is like. Any context but hard IRQ.
     pub(crate) fn set_link(&self, link: Link) {
         // SAFETY: `dev` is valid; the function leaves an unregistered interface alone.
-        unsafe {
-            ffi::coop_net_set_carrier(self.as_ptr(), link.up, link.mbits, link.full_duplex)
-        };
+        unsafe { ffi::coop_net_set_carrier(self.as_ptr(), link.up, link.mbits, link.full_duplex) };
     }
 
     /// Call after making room for frames: if [`Operations::start_xmit`] handed one back, the stack

@@ -1,0 +1,161 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""Measures what a transaction, a packet and a KiB cost the whole guest.
+
+load.py PREFIX REPEAT    from namespace "coop" to "peer", and back
+
+For guests with one CPU where a nanosecond is an instruction. Cost is the time
+that passes less the time that nobody wants; and that one is counted by a loop
+that takes it, because what the kernel counts as idle is sampled where idling is
+short, and has interrupts in it. Prints `name value unit`, the median of REPEAT
+readings.
+"""
+import itertools
+import mmap
+import os
+import signal
+import socket
+import statistics
+import sys
+import time
+
+ADDRESS = {"coop": "10.77.0.1", "peer": "10.77.0.2"}
+
+
+def make_socket(namespace, kind):
+    with open(f"/run/netns/{namespace}") as handle:
+        os.setns(handle.fileno(), os.CLONE_NEWNET)
+    sock = socket.socket(socket.AF_INET, kind)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    return sock
+
+
+class Soaker:
+    """A process that takes the time that nobody else wants, and counts it."""
+
+    def __init__(self):
+        self.turns = memoryview(mmap.mmap(-1, 8)).cast("Q")
+        self.process = os.fork()
+        if self.process == 0:
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+            turns = self.turns
+            for turn in itertools.count():
+                turns[0] = turn
+        time.sleep(0.1)
+        turns, before = self.turns[0], time.perf_counter_ns()
+        time.sleep(0.3)
+        self.turn_ns = (time.perf_counter_ns() - before) / (self.turns[0] - turns)
+
+    def idle(self):
+        return self.turns[0] * self.turn_ns
+
+    def end(self):
+        os.kill(self.process, signal.SIGKILL)
+        os.waitpid(self.process, 0)
+
+
+def busy(soaker, work, count):
+    """Instructions per unit of work."""
+    idle, before = soaker.idle(), time.perf_counter_ns()
+    work(count)
+    after = time.perf_counter_ns()
+    return (after - before - (soaker.idle() - idle)) / count
+
+
+def connect():
+    """A TCP connection from coop to peer: both ends."""
+    listener = make_socket("peer", socket.SOCK_STREAM)
+    listener.bind((ADDRESS["peer"], 0))
+    listener.listen()
+    client = make_socket("coop", socket.SOCK_STREAM)
+    client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    client.connect(listener.getsockname())
+    server, _ = listener.accept()
+    server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return client, server
+
+
+def tcp_rr():
+    """One byte there and one byte back."""
+    client, server = connect()
+
+    def work(count):
+        for _ in range(count):
+            client.send(b"x")
+            server.recv(1)
+            server.send(b"y")
+            client.recv(1)
+
+    return work
+
+
+def udp64(source, target):
+    """Datagrams of 64 bytes, of which none may get lost."""
+
+    def prepare():
+        receiver = make_socket(target, socket.SOCK_DGRAM)
+        receiver.setsockopt(socket.SOL_SOCKET, 33, 64 << 20)  # SO_RCVBUFFORCE
+        receiver.bind((ADDRESS[target], 0))
+        sender = make_socket(source, socket.SOCK_DGRAM)
+        sender.connect(receiver.getsockname())
+        payload = bytes(64)
+
+        def work(count):
+            for _ in range(count):
+                sender.send(payload)
+            receiver.settimeout(5)
+            for _ in range(count):
+                receiver.recv(64)
+
+        return work
+
+    return prepare
+
+
+def tcp_stream():
+    """From coop to a process that reads all there is; in KiB."""
+    client, server = connect()
+    if os.fork() == 0:
+        client.close()
+        buffer = bytearray(1 << 18)
+        due = 0
+        while got := server.recv_into(buffer):
+            due += got
+            while due >= 64 << 10:
+                due -= 64 << 10
+                server.send(b"k")
+        os._exit(0)
+    server.close()
+    block = bytes(64 << 10)
+
+    def work(count):
+        for _ in range(count // 64):
+            client.sendall(block)
+        due = count // 64
+        while due:
+            due -= len(client.recv(due))
+
+    return work
+
+
+FIGURES = [
+    ("tcp_rr", tcp_rr, 250, "insn/op"),
+    ("udp64_tx", udp64("coop", "peer"), 1000, "insn/op"),
+    ("udp64_rx", udp64("peer", "coop"), 1000, "insn/op"),
+    ("tcp_stream", tcp_stream, 4096, "insn/KiB"),
+]
+
+
+def main():
+    prefix, repeat = sys.argv[1], int(sys.argv[2])
+    soaker = Soaker()
+    for name, prepare, count, unit in FIGURES:
+        work = prepare()
+        work(count // 2)
+        readings = [busy(soaker, work, count) for _ in range(repeat)]
+        print(f"  {prefix}nic.{name}:", *(f"{r:.0f}" for r in readings), file=sys.stderr)
+        print(f"{prefix}nic.{name} {statistics.median(readings):.1f} {unit}", flush=True)
+    soaker.end()
+
+
+main()
