@@ -145,6 +145,7 @@ impl Executor {
     }
 
     /// Whether a coroutine has panicked, or otherwise killed its thread.
+    #[inline]
     pub(crate) fn is_faulted(&self) -> bool {
         self.faulted.load(Acquire)
     }
@@ -161,6 +162,7 @@ impl Executor {
     }
 
     /// Whether the domain accepts nothing any more.
+    #[inline]
     pub(crate) fn is_closed(&self) -> bool {
         self.queue.0.is_closed()
     }

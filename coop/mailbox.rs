@@ -280,6 +280,7 @@ pub struct Sender<T> {
 }
 
 impl<T: Send> Sender<T> {
+    #[cold]
     fn error(&self, kind: PostErrorKind, message: T) -> PostError<T> {
         PostError {
             message,
@@ -460,6 +461,7 @@ impl<T: Send> Receiver<T> {
     }
 
     /// The next message, if there is one.
+    #[inline]
     pub fn try_recv(&mut self) -> Option<T> {
         let message = self.pop()?;
         self.shared.room.made();
@@ -474,67 +476,90 @@ impl<T: Send> Receiver<T> {
         self.calls = true;
     }
 
+    #[inline]
     fn pop(&mut self) -> Option<T> {
         if self.row == 0 {
             self.next = self.next.wrapping_add(1);
             self.row = ROW;
         }
-        // From the lane of the last message, round to the one before it.
-        let used = &*self.shared.used;
-        let start = self.next / 64 % used.len().max(1);
-        let later = u64::MAX << (self.next % 64);
-        for step in 0..=used.len() {
-            let word = match start.wrapping_add(step) {
-                word if word >= used.len() => word.wrapping_sub(used.len()),
-                word => word,
-            };
-            // Relaxed: ordered by the signal, like the messages.
-            let mut lanes = used.get(word)?.load(Relaxed);
-            if step == 0 {
-                lanes &= later;
-            } else if step == used.len() {
-                lanes &= !later;
-            }
-            while lanes != 0 {
-                let bit = lanes.trailing_zeros();
-                lanes &= lanes.wrapping_sub(1);
-                let index = word.wrapping_mul(64).wrapping_add(bit as usize);
-                if let Some(message) = self.pop_lane(index) {
-                    if index != self.next {
-                        self.next = index;
-                        self.row = ROW;
-                    }
-                    self.row = self.row.wrapping_sub(1);
-                    return Some(message);
+        if let [used] = &*self.shared.used {
+            // Up to 21 CPUs. Relaxed: ordered by the signal, like the messages.
+            let used = used.load(Relaxed);
+            return self.pop_from(used, 0, self.next);
+        }
+        self.pop_from_many()
+    }
+
+    /// The next message from lanes `base..base + 64`, those in the set `used`, beginning with
+    /// `start`.
+    #[inline]
+    fn pop_from(&mut self, used: u64, base: usize, start: usize) -> Option<T> {
+        let mut lanes = used.rotate_right(start as u32);
+        while lanes != 0 {
+            let step = lanes.trailing_zeros() as usize;
+            lanes &= lanes.wrapping_sub(1);
+            let index = base.wrapping_add(start.wrapping_add(step) % 64);
+            if let Some(message) = self.pop_lane(index) {
+                if index != self.next {
+                    self.next = index;
+                    self.row = ROW;
                 }
+                self.row = self.row.wrapping_sub(1);
+                return Some(message);
+            }
+        }
+        None
+    }
+
+    #[cold]
+    fn pop_from_many(&mut self) -> Option<T> {
+        let words = self.shared.used.len().max(1);
+        let first = self.next / 64 % words;
+        for step in 0..words {
+            let word = first.wrapping_add(step) % words;
+            let start = if step == 0 { self.next % 64 } else { 0 };
+            let used = self.shared.used.get(word)?.load(Relaxed);
+            if let Some(message) = self.pop_from(used, word.wrapping_mul(64), start) {
+                return Some(message);
             }
         }
         None
     }
 
     /// The next message of lane `index`, or one that has to come before it.
-    fn pop_lane(&self, mut index: usize) -> Option<T> {
-        // A message may wait for one of another lane, which may wait in turn; never in a circle,
-        // since each was sent before.
-        for _ in 0..self.shared.lanes.len() {
-            let lane = self.shared.lanes.get(index)?.as_ref()?;
-            // SAFETY: There is one receiver, and `&mut self` up the stack: the only consumer.
-            let after = unsafe { lane.ring.peek() }?.after;
-            if after != After::NOTHING {
-                let before = self.shared.lanes.get(after.lane())?.as_ref()?;
-                if !after.is_taken(before.taken.load(Relaxed)) {
-                    index = after.lane();
-                    continue;
-                }
-            }
-            self.shared.executor.stats.saw_in_ring(lane.ring.len());
-            // SAFETY: As above.
-            let envelope = unsafe { lane.ring.pop() }?;
-            lane.taken
-                .store(lane.taken.load(Relaxed).wrapping_add(1), Relaxed);
-            return Some(envelope.message);
+    #[inline]
+    fn pop_lane(&mut self, index: usize) -> Option<T> {
+        let mut lane = self.shared.lanes.get(index)?.as_ref()?;
+        // SAFETY: There is one receiver, and this is its `&mut self`: the only consumer.
+        let after = unsafe { lane.ring.peek() }?.after;
+        if after != After::NOTHING {
+            lane = self.first_of_chain(lane, after)?;
         }
-        None
+        let taken = lane.taken.load(Relaxed);
+        let waiting = lane.pushed.load(Relaxed).wrapping_sub(taken);
+        self.shared.executor.stats.saw_in_ring(waiting);
+        // SAFETY: As above.
+        let envelope = unsafe { lane.ring.pop() }?;
+        lane.taken.store(taken.wrapping_add(1), Relaxed);
+        Some(envelope.message)
+    }
+
+    /// The lane whose first message is not to come after one that is still in another lane; `lane`
+    /// itself if `after` was taken. `None` if that message is not there yet, its sender being in
+    /// the middle of it: a signal will follow.
+    #[cold]
+    fn first_of_chain<'a>(&'a self, mut lane: &'a Lane<T>, mut after: After) -> Option<&'a Lane<T>> {
+        // Never in a circle: each message names one that was sent before.
+        while after != After::NOTHING {
+            let before = self.shared.lanes.get(after.lane())?.as_ref()?;
+            if after.is_taken(before.taken.load(Relaxed)) {
+                break;
+            }
+            lane = before;
+            // SAFETY: There is one receiver, and its `&mut self` is up the stack.
+            after = unsafe { lane.ring.peek() }?.after;
+        }
+        Some(lane)
     }
 }
 

@@ -62,6 +62,7 @@ impl ReplyState {
     }
 
     /// The caller begins a call with a slot that it took from the free list.
+    #[inline]
     pub fn begin(&self) {
         // Relaxed: the request that carries the slot to the receiver publishes it.
         self.word.store(PENDING, Ordering::Relaxed);
@@ -69,6 +70,7 @@ impl ReplyState {
 
     /// The receiver is done; `value` says that it put one in place. If it comes too late, the value
     /// is the receiver's again.
+    #[inline]
     pub fn complete(&self, value: bool) -> Complete {
         let new = if value { REPLIED } else { DROPPED };
         // Publishes the value; `reply.take` acquires it.
@@ -89,6 +91,7 @@ impl ReplyState {
     }
 
     /// Whether, and how, the call has ended. Caller only, before it abandons.
+    #[inline]
     pub fn answer(&self) -> Option<Answer> {
         match self.word.load(named("reply.take", Ordering::Acquire)) {
             REPLIED => Some(Answer::Replied),
@@ -142,6 +145,7 @@ impl FreeList {
     }
 
     /// Frees slot `index`, whose state is `slot`. Any context, lock-free.
+    #[inline]
     pub fn put(&self, index: u32, slot: &ReplyState) {
         let mut head = self.head.load(Ordering::Relaxed);
         loop {
@@ -161,6 +165,7 @@ impl FreeList {
     }
 
     /// Takes a free slot; `slot` finds the state of an index. Any context, lock-free.
+    #[inline]
     pub fn take<'a>(&self, slot: impl Fn(u32) -> Option<&'a ReplyState>) -> Option<u32> {
         let mut head = self.head.load(named("reply.alloc", Ordering::Acquire));
         loop {

@@ -111,9 +111,9 @@ impl Stats {
 
     /// Notes how full a ring was found. Runner only.
     #[inline]
-    pub(crate) fn saw_in_ring(&self, messages: usize) {
-        if messages as u64 > self.ring_high_water.load(Relaxed) {
-            self.ring_high_water.store(messages as u64, Relaxed);
+    pub(crate) fn saw_in_ring(&self, messages: u64) {
+        if messages > self.ring_high_water.load(Relaxed) {
+            self.ring_high_water.store(messages, Relaxed);
         }
     }
 

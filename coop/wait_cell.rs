@@ -118,6 +118,7 @@ impl<W: Waiter> WaitCell<W> {
     ///
     /// `waiter` makes one; a waiter that was left before is replaced, so that a future can be
     /// polled from another coroutine than the last time.
+    #[inline]
     pub fn poll_wait(&self, waiter: impl FnOnce() -> W) -> bool {
         if self.try_wait() {
             return true;
@@ -146,6 +147,7 @@ impl<W: Waiter> WaitCell<W> {
     }
 
     /// Forgets the waiter, if one is there; keeps a signal.
+    #[inline]
     pub fn clear_waiter(&self) {
         let now = self.word.load(Ordering::Relaxed);
         if now == EMPTY || now == SIGNALLED {

@@ -185,6 +185,7 @@ impl WakeQueue {
     }
 
     /// Whether [`close`](Self::close) was called.
+    #[inline]
     pub fn is_closed(&self) -> bool {
         self.head.load(Ordering::Acquire) == CLOSED
     }

@@ -147,6 +147,7 @@ pub(crate) enum WakeRef {
 impl WakeRef {
     /// Who is polling with `cx`: a coroutine of a domain, or a thread in one of the blocking
     /// functions of this crate. `None` for anybody else's wakers.
+    #[inline]
     pub(crate) fn from_context(cx: &Context<'_>) -> Option<Self> {
         let waker = cx.waker();
         if let Some(header) = header_of(waker) {
