@@ -659,6 +659,7 @@ impl<T: Copy, H: Holder<T>> Producer<T, H> {
 }
 
 impl<T, H: Holder<T>> Drop for Producer<T, H> {
+    #[inline]
     fn drop(&mut self) {
         self.publish();
         let line = &self.holder.lines().producer;
@@ -849,6 +850,7 @@ impl<T, H: Holder<T>> Consumer<T, H> {
 }
 
 impl<T, H: Holder<T>> Drop for Consumer<T, H> {
+    #[inline]
     fn drop(&mut self) {
         self.publish();
         let line = &self.holder.lines().consumer;

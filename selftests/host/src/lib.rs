@@ -87,20 +87,46 @@ pub fn ring<T>(capacity: usize) -> HeapRing<T> {
         .expect("a power of two")
 }
 
-/// A ring that its two ends share.
-pub struct Shared<T>(Arc<HeapRing<T>>);
+/// A ring that its two ends share: an `Arc`, as the pointer it comes down to.
+///
+/// Dropping an `Arc` in place takes its address, in unlikely branches at least, and would keep the
+/// end it is part of, index and all, from living in registers.
+pub struct Shared<T>(NonNull<HeapRing<T>>);
 
-impl<T> Clone for Shared<T> {
-    fn clone(&self) -> Self {
-        Self(self.0.clone())
+impl<T> Shared<T> {
+    fn new(ring: Arc<HeapRing<T>>) -> Self {
+        // INVARIANT: The pointer has a count of its own.
+        Self(NonNull::new(Arc::into_raw(ring).cast_mut()).expect("an Arc is not null"))
     }
 }
 
-// SAFETY: An `Arc` keeps what it points to alive and in place.
+impl<T> Clone for Shared<T> {
+    fn clone(&self) -> Self {
+        // SAFETY: It comes from an `Arc`, and has a count.
+        unsafe { Arc::increment_strong_count(self.0.as_ptr()) };
+        Self(self.0)
+    }
+}
+
+impl<T> Drop for Shared<T> {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: It comes from an `Arc`, whose count is given back once.
+        drop(unsafe { Arc::from_raw(self.0.as_ptr()) });
+    }
+}
+
+// SAFETY: As the `Arc` that it stands for.
+unsafe impl<T: Send> Send for Shared<T> {}
+// SAFETY: As above.
+unsafe impl<T: Send> Sync for Shared<T> {}
+
+// SAFETY: The count keeps the ring alive and in place.
 unsafe impl<T> msgq::Holder<T> for Shared<T> {
     #[inline(always)]
     fn lines(&self) -> &msgq::Lines<T> {
-        &self.0
+        // SAFETY: As above.
+        unsafe { self.0.as_ref() }
     }
 }
 
@@ -116,7 +142,7 @@ pub type Consumer<T> = msgq::Consumer<T, Shared<T>>;
 
 /// Both ends of a new ring.
 pub fn channel<T>(capacity: usize) -> (Producer<T>, Consumer<T>) {
-    let shared = Shared(Arc::new(ring(capacity)));
+    let shared = Shared::new(Arc::new(ring(capacity)));
     let tx = Producer::new(shared.clone()).ok().expect("a new ring");
     let rx = Consumer::new(shared).ok().expect("a new ring");
     (tx, rx)
