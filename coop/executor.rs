@@ -69,7 +69,7 @@ pub struct Executor {
     queue: CacheLine<WakeQueue>,
     runner: CacheLine<AtomicPtr<bindings::task_struct>>,
     home: AtomicPtr<bindings::task_struct>,
-    /// The coroutine that is being polled, for the report if it does not return.
+    /// The coroutine that is being polled, or was last; null since one has ended.
     polling: AtomicPtr<Header>,
     faulted: AtomicBool,
     /// A module whose coroutines are to be dropped; null when that is done.
@@ -228,17 +228,20 @@ impl Executor {
 
     /// Runs coroutines until none is ready (`false`) or the budget is used up (`true`).
     fn run_some(&self) -> bool {
-        for _ in 0..BUDGET {
+        let mut left = BUDGET;
+        while left != 0 {
             if self.queue.0.has_work() {
                 self.collect();
             }
             let Some(header) = self.pop() else {
-                return false;
+                break;
             };
             // SAFETY: We are the runner, and it just came out of the queue.
             unsafe { self.run_one(header) };
+            left = left.wrapping_sub(1);
         }
-        true
+        self.stats.polls.add(BUDGET.wrapping_sub(left) as u64);
+        left == 0
     }
 
     /// # Safety
@@ -254,7 +257,6 @@ impl Executor {
                 self.polling.store(header.as_ptr(), Relaxed);
                 // SAFETY: We are the runner, and it is not `DONE`.
                 let poll = unsafe { Header::poll(header) };
-                self.polling.store(ptr::null_mut(), Relaxed);
                 self.stats.polled(|| task.name());
                 if poll.is_ready() {
                     // SAFETY: As above.
@@ -275,6 +277,7 @@ impl Executor {
     ///
     /// The caller is the runner, and the coroutine is linked and not `DONE`.
     unsafe fn retire(&self, header: NonNull<Header>, end: End) {
+        self.polling.store(ptr::null_mut(), Relaxed);
         // SAFETY: The executor's reference keeps it valid.
         self.unlink(unsafe { header.as_ref() });
         // SAFETY: Per the function's contract.
