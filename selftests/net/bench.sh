@@ -21,7 +21,7 @@ python3 "$HERE/load.py" "" "$REPEAT" || die "no figures of the sample driver"
 unbind_coop
 DRIVER=e1000
 echo e1000 >"$PCI/devices/$COOP_PCI/driver_override"
-bind_coop && adopt_coop && wait_for 10 ping_ok || die "cannot bind the C driver"
+{ bind_coop && adopt_coop && wait_for 10 ping_ok; } || die "cannot bind the C driver"
 python3 "$HERE/load.py" base. "$REPEAT" || die "no figures of the C driver"
 for cpu in /sys/devices/system/cpu/cpu[1-9]*/online; do
 	[ -e "$cpu" ] && echo 1 >"$cpu"

@@ -18,7 +18,12 @@ link()
 {
 	local speed
 	speed=$(ip netns exec "$1" ethtool "$1" 2>/dev/null | awk '$1 == "Speed:" { print $2 }')
-	carrier_of "$1" && echo "up${speed:+, $speed}" || { echo down; status=1; }
+	if carrier_of "$1"; then
+		echo "up${speed:+, $speed}"
+	else
+		echo down
+		status=1
+	fi
 }
 
 # iperf OPTION...: the rates, in Mbit/s
