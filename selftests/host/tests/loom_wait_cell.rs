@@ -44,6 +44,7 @@ impl Drop for Waiting {
 // SAFETY: A box is aligned to more than 2, and comes back as it was.
 unsafe impl Waiter for Waiting {
     fn into_raw(self) -> NonNull<()> {
+        // SAFETY: What it is read from is neither dropped nor used again.
         let content = unsafe { std::ptr::read(&std::mem::ManuallyDrop::new(self).0) };
         NonNull::from(Box::leak(content)).cast()
     }
