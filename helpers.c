@@ -89,23 +89,11 @@ unsigned int coop_nr_cpu_ids(void)
 EXPORT_SYMBOL_GPL(coop_nr_cpu_ids);
 
 /* Full barrier after the store, as set_current_state() documents. */
-void coop_set_state_idle(void)
+void coop_set_state(unsigned int state)
 {
-	set_current_state(TASK_IDLE);
+	set_current_state(state);
 }
-EXPORT_SYMBOL_GPL(coop_set_state_idle);
-
-void coop_set_state_waiting(bool killable)
-{
-	set_current_state(killable ? TASK_KILLABLE : TASK_UNINTERRUPTIBLE);
-}
-EXPORT_SYMBOL_GPL(coop_set_state_waiting);
-
-void coop_set_state_running(void)
-{
-	__set_current_state(TASK_RUNNING);
-}
-EXPORT_SYMBOL_GPL(coop_set_state_running);
+EXPORT_SYMBOL_GPL(coop_set_state);
 
 bool coop_fatal_signal_pending(void)
 {

@@ -20,16 +20,15 @@ pub(crate) fn block_on<F: Future + Unpin>(patience: Patience, future: &mut F) ->
     may_wait()?;
     let wait = |cx: &mut Context<'_>| {
         let mut output = None;
-        let mut ready = || match Pin::new(&mut *future).poll(cx) {
+        let ready = || match Pin::new(&mut *future).poll(cx) {
             Poll::Ready(value) => {
                 output = Some(value);
                 true
             }
             Poll::Pending => false,
         };
-        if !ready() {
-            thread::wait_until(patience, ready)?;
-        }
+        // The first poll is made with the thread's state set: sending and registering once will do.
+        thread::wait_until(patience, ready)?;
         output.ok_or(EINTR)
     };
     with_thread_context(wait).ok_or(EAGAIN)?

@@ -72,6 +72,8 @@ pub struct Executor {
     /// The coroutine that is being polled, or was last; null since one has ended.
     polling: AtomicPtr<Header>,
     faulted: AtomicBool,
+    /// The home thread is to end.
+    stop: AtomicBool,
     /// A module whose coroutines are to be dropped; null when that is done.
     purging: AtomicPtr<Purge>,
     local: UnsafeCell<Local>,
@@ -106,6 +108,7 @@ impl Executor {
             home: AtomicPtr::new(ptr::null_mut()),
             polling: AtomicPtr::new(ptr::null_mut()),
             faulted: AtomicBool::new(false),
+            stop: AtomicBool::new(false),
             purging: AtomicPtr::new(ptr::null_mut()),
             local: UnsafeCell::new(Local {
                 queue: LocalQueue::new(),
@@ -379,7 +382,7 @@ impl Executor {
 
     /// Whether the home thread has something to do besides running coroutines.
     fn is_wanted(&self) -> bool {
-        thread::should_stop() || !self.purging.load(Relaxed).is_null()
+        self.stop.load(Relaxed) || !self.purging.load(Relaxed).is_null()
     }
 
     /// Drops all coroutines whose code belongs to `module`, which is about to go; waits until that
@@ -445,6 +448,13 @@ impl Executor {
         None
     }
 
+    /// Tells the home thread to end, which it does when the coroutine of the moment awaits.
+    pub(crate) fn stop(&self) {
+        self.stop.store(true, Release);
+        // A full barrier between the store and the look at the thread's state.
+        self.wake_home();
+    }
+
     /// Waits for the end of the domain, whose home thread was stopped. Task context, sleeps.
     pub(crate) fn wait_for_end(&self) {
         if self.started.load(Acquire) {
@@ -486,7 +496,7 @@ impl Body for Executor {
         self.stats.start();
         loop {
             let more = self.run_some();
-            if thread::should_stop() {
+            if self.stop.load(Relaxed) {
                 break;
             }
             self.purge_now();
@@ -498,7 +508,7 @@ impl Body for Executor {
                 continue;
             }
             self.stats.sleeps.add(1);
-            // `kthread_stop` and `purge` wake like everybody, after they set what this reads.
+            // `stop` and `purge` wake like everybody, after they set what this reads.
             thread::park_unless(|| !self.queue.0.is_idle() || self.is_wanted());
             if self.queue.0.is_idle() {
                 self.stats.unproductive.add(1);

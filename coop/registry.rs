@@ -112,6 +112,7 @@ fn end(choose: impl Fn(&Running) -> bool) -> bool {
         (running.id, running.executor.clone(), home)
     };
     // The lock is not held meanwhile: a destructor may end another domain.
+    executor.stop();
     drop(home);
     executor.wait_for_end();
     // Only now is the name free again.

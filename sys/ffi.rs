@@ -17,9 +17,7 @@ extern "C" {
     pub(super) fn coop_sender_exit();
     pub(super) fn coop_preempt();
     pub(super) fn coop_nr_cpu_ids() -> c_uint;
-    pub(super) fn coop_set_state_idle();
-    pub(super) fn coop_set_state_waiting(killable: bool);
-    pub(super) fn coop_set_state_running();
+    pub(super) fn coop_set_state(state: c_uint);
     pub(super) fn coop_fatal_signal_pending() -> bool;
     pub(super) fn coop_may_wait(f: ThreadFn) -> c_int;
     pub(super) fn coop_cond_resched();

@@ -7,6 +7,7 @@
 
 use super::ffi;
 use core::ptr::NonNull;
+use core::sync::atomic::{fence, AtomicU32, Ordering::*};
 use kernel::bindings;
 use kernel::ffi::{c_int, c_void};
 use kernel::prelude::*;
@@ -106,7 +107,7 @@ pub enum Policy {
 
 /// What a kernel thread does.
 pub trait Body: Send + Sync + 'static {
-    /// The thread's function; it returns when [`should_stop`].
+    /// The thread's function; whoever drops the [`Kthread`] has it return before.
     fn run(&self);
 }
 
@@ -192,12 +193,6 @@ impl<B: Body> Drop for Kthread<B> {
     }
 }
 
-/// Whether the current thread, one made by [`Kthread::create`], is to stop.
-pub fn should_stop() -> bool {
-    // SAFETY: The callers are bodies of kernel threads.
-    unsafe { bindings::kthread_should_stop() }
-}
-
 /// Whether the caller may wait for a [`Kthread<B>`]: `EWOULDBLOCK` where sleeping is not allowed,
 /// `EDEADLK` in such a thread.
 pub fn may_wait_for<B: Body>() -> Result {
@@ -205,29 +200,59 @@ pub fn may_wait_for<B: Body>() -> Result {
     kernel::error::to_result(unsafe { ffi::coop_may_wait(entry::<B>) })
 }
 
+/// Sets the state of the current thread; a full barrier follows, as `set_current_state()` has it.
+///
+/// Written out, because from Rust it is the call of a helper; but not where the kernel wants to
+/// know who set the state.
+#[inline]
+fn set_state(state: u32) {
+    // Its address does not change, and nobody else writes it while the thread runs.
+    let task = super::context::current_task();
+    #[cfg(not(CONFIG_DEBUG_ATOMIC_SLEEP))]
+    {
+        // SAFETY: The current thread is valid, and its state is written by one instruction.
+        unsafe { AtomicU32::from_ptr(&raw mut (*task).__state) }.store(state, Relaxed);
+        // Pairs with the barrier at the start of `wake_up_process()`.
+        fence(SeqCst);
+    }
+    #[cfg(CONFIG_DEBUG_ATOMIC_SLEEP)]
+    // SAFETY: Changes the state of the current thread only.
+    unsafe {
+        let _ = task;
+        ffi::coop_set_state(state);
+    }
+}
+
+/// Sets the state of the current thread, which is awake, back.
+#[inline]
+fn set_running() {
+    let task = super::context::current_task();
+    // SAFETY: The current thread is valid, and its state is written by one instruction. No barrier:
+    // `__set_current_state()` has none either.
+    unsafe { AtomicU32::from_ptr(&raw mut (*task).__state) }.store(bindings::TASK_RUNNING, Relaxed);
+}
+
+/// Whether the current thread is being killed.
+#[inline]
+fn is_killed() -> bool {
+    let task = super::context::current_task();
+    // SAFETY: The current thread is valid; its flags are read by one instruction.
+    let flags = unsafe { (&raw const (*task).thread_info.flags).read_volatile() };
+    // SAFETY: Looks at the current thread only.
+    flags & (1 << bindings::TIF_SIGPENDING) != 0 && unsafe { ffi::coop_fatal_signal_pending() }
+}
+
 /// Sleeps, uninterruptibly and without counting as load, until woken, unless `ready()`.
 ///
 /// `ready` is asked after the thread's state is set, with a full barrier in between.
+#[inline]
 pub fn park_unless(ready: impl FnOnce() -> bool) {
-    // SAFETY: Changes the state of the current thread only; it is set back below.
-    unsafe { ffi::coop_set_state_idle() };
+    set_state(bindings::TASK_IDLE);
     if !ready() {
         // SAFETY: The callers are in task context and may sleep.
         unsafe { bindings::schedule() };
     }
-    // SAFETY: As above.
-    unsafe { ffi::coop_set_state_running() };
-}
-
-/// How a wait in a killable thread ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Wait {
-    /// What was waited for is there.
-    Ready,
-    /// The thread is being killed.
-    Killed,
-    /// The time is over.
-    TimedOut,
+    set_running();
 }
 
 /// What ends a wait besides that which is waited for.
@@ -244,32 +269,39 @@ pub enum Patience {
 /// Sleeps until `ready()`; `EINTR` or `ETIMEDOUT` if the patience ends first.
 ///
 /// Task context. `ready` is asked after the thread's state is set, with a full barrier in between,
-/// so that a waker that makes it true and then wakes this thread is never missed. `ready` must not
-/// sleep.
+/// so that a waker that makes it true and then wakes this thread is never missed; and first, when
+/// the thread was woken, without. It must not sleep.
+#[inline]
 pub fn wait_until(patience: Patience, mut ready: impl FnMut() -> bool) -> Result {
     let killable = patience != Patience::Endless;
-    let mut left = match patience {
-        Patience::Timeout(jiffies) => jiffies,
-        _ => isize::MAX,
+    let (state, mut left) = match patience {
+        Patience::Endless => (bindings::TASK_UNINTERRUPTIBLE, isize::MAX),
+        Patience::Killable => (bindings::TASK_KILLABLE, isize::MAX),
+        Patience::Timeout(jiffies) => (bindings::TASK_KILLABLE, jiffies),
     };
     let end = loop {
-        // SAFETY: Changes the state of the current thread only; it is set back below.
-        unsafe { ffi::coop_set_state_waiting(killable) };
+        set_state(state);
         if ready() {
             break Ok(());
         }
-        // SAFETY: Looks at the current thread only.
-        if killable && unsafe { ffi::coop_fatal_signal_pending() } {
+        if killable && is_killed() {
             break Err(EINTR);
         }
         if left <= 0 {
             break Err(ETIMEDOUT);
         }
-        // `isize::MAX` is `MAX_SCHEDULE_TIMEOUT`: no timer is armed, and the same comes back.
-        // SAFETY: The callers are in task context and may sleep.
-        left = unsafe { bindings::schedule_timeout(left) };
+        if left == isize::MAX {
+            // SAFETY: The callers are in task context and may sleep.
+            unsafe { bindings::schedule() };
+        } else {
+            // SAFETY: As above.
+            left = unsafe { bindings::schedule_timeout(left) };
+        }
+        // Awake, so with the state set back.
+        if ready() {
+            return Ok(());
+        }
     };
-    // SAFETY: As above.
-    unsafe { ffi::coop_set_state_running() };
+    set_running();
     end
 }
