@@ -13,7 +13,7 @@ if [ ! -e "$KO" ]; then
 	exit "$KSFT_SKIP"
 fi
 load || ktap_exit_fail_msg "cannot load the modules of $MODULES"
-ktap_set_plan 4
+ktap_set_plan 5
 
 works() { insmod "$KO" && dmesg | grep -q "coop_external: the sum of 1 to 100 is 5050"; }
 check "it loads, and works" works
@@ -22,4 +22,8 @@ check "coop_domain.ko stays as long as it is there" refuses
 goes() { rmmod coop_external && unload && ! ps -e -o comm | grep -q '^coop/'; }
 check "it goes, with its home thread" goes
 check "the kernel log is clean" dmesg_is_clean
+TOP=$SELFTESTS/..
+shown() { awk '/^```rust$/ { on = 1; next } /^```$/ { on = 0 } on' "$TOP/README.md"; }
+is_shown() { diff <(sed -n '/^use /,$p' "$TOP/examples/external/coop_external.rs") <(shown); }
+check "it is the driver that the README shows" is_shown
 ktap_finished
