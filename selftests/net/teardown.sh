@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# guest: --cpus 2 --nics 1 --timeout 300
+# guest: --cpus 2 --nics 1 --timeout 400
 # The device goes away in every way there is, while frames come and go both ways
 # as fast as they can; each time it comes back and traffic goes on.
 # Invariant 6: nothing outlives its owner; and nothing of what it had is lost.
