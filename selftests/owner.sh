@@ -85,7 +85,8 @@ cycles()
 {
 	local i
 	for ((i = 0; i < $1; i++)); do
-		load && run owner.traffic && rmmod coop_test || { echo "# cycle $i"; return 1; }
+		insmod "$MODULES/coop_cycle.ko" senders_first=$((i % 2)) && rmmod coop_cycle ||
+			{ echo "# cycle $i"; return 1; }
 	done
 	nothing_left
 }

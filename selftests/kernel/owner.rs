@@ -13,19 +13,14 @@ pub(crate) const TESTS: &[Test] = &[
     ("owner.forget_a_domain", forget),
     ("owner.hold", hold),
     ("owner.release", release),
-    ("owner.traffic", traffic),
     ("owner.drop_inside_and_go", drop_inside_and_go),
     ("owner.keep_waker", keep_waker),
     ("owner.keep_stats", keep_stats),
     ("owner.hang", hang),
 ];
 
-/// What is kept until it is released, or the module goes. Senders may go after their domain.
-enum Kept {
-    Domain(#[allow(dead_code)] Domain),
-    DomainFirst(Option<Domain>, KVec<Worker<()>>),
-    SendersFirst(KVec<Worker<()>>, Option<Domain>),
-}
+/// What is kept until it is released, or the module goes: a domain, and threads that go after it.
+struct Kept(Domain, KVec<Worker<()>>);
 
 global_lock! {
     // SAFETY: Initialised in the module's initialiser, before first use.
@@ -43,18 +38,9 @@ pub(crate) unsafe fn init() {
 /// Called when the module goes.
 pub(crate) fn exit() {
     let kept = core::mem::take(&mut *KEPT.lock());
-    for kept in kept {
-        match kept {
-            Kept::DomainFirst(mut domain, senders) => {
-                drop(domain.take());
-                drop(senders);
-            }
-            Kept::SendersFirst(senders, mut domain) => {
-                drop(senders);
-                drop(domain.take());
-            }
-            Kept::Domain(domain) => drop(domain),
-        }
+    for Kept(domain, threads) in kept {
+        drop(domain);
+        drop(threads);
     }
 }
 
@@ -91,53 +77,13 @@ fn hold(_log: &mut Log) -> Result {
         .hold_owner()
         .build()?;
     domain.spawn(c"waits", forever())?.detach();
-    keep(Kept::Domain(domain))
+    keep(Kept(domain, KVec::new()))
 }
 
 /// Drops what is kept.
 fn release(_log: &mut Log) -> Result {
     exit();
     Ok(())
-}
-
-/// Calls and posts of all CPUs, until the module goes; every other time the domain goes first.
-fn traffic(_log: &mut Log) -> Result {
-    let domain = domain(c"traffic")?;
-    let (caller, mut requests) = domain.call_mailbox::<u32, u32>()?;
-    let (tx, mut rx) = domain.mailbox_with::<u32>(room(4))?;
-    let server = async move {
-        while let Some(request) = requests.recv().await {
-            let (q, reply) = request.into_parts();
-            let _ = reply.send(q);
-        }
-    };
-    domain.spawn(c"server", server)?.detach();
-    let taker = async move { while rx.recv().await.is_some() {} };
-    domain.spawn(c"taker", taker)?.detach();
-    let mut senders = KVec::new();
-    for cpu in 0..sys::cpus() {
-        let (caller, tx) = (caller.clone(), tx.clone());
-        let sender = Worker::start(Some(cpu), move || {
-            let mut i = 0;
-            while !sys::should_stop() {
-                let called = caller.call(i).is_ok();
-                let posted = tx.post(i).is_ok();
-                let irq =
-                    sys::run_in_on(sys::Where::HardIrq, other(cpu), || tx.try_post(i).is_ok());
-                if !(called || posted || irq) {
-                    break;
-                }
-                i += 1;
-            }
-        })?;
-        senders.push(sender, GFP_KERNEL)?;
-    }
-    // Both orders, without a state of its own: the module is new each time.
-    if kernel::current!().pid() % 2 == 0 {
-        keep(Kept::DomainFirst(Some(domain), senders))
-    } else {
-        keep(Kept::SendersFirst(senders, Some(domain)))
-    }
 }
 
 /// A domain that one of its coroutines drops, with slow destructors: they still run when the
@@ -184,7 +130,7 @@ fn keep_waker(_log: &mut Log) -> Result {
         })?;
         threads.push(thread, GFP_KERNEL)?;
     }
-    keep(Kept::DomainFirst(Some(domain), threads))
+    keep(Kept(domain, threads))
 }
 
 /// A domain with a known history, for the files in debugfs.
@@ -207,7 +153,7 @@ fn keep_stats(log: &mut Log) -> Result {
     drop(held);
     run(&domain, yield_now())?;
     domain.spawn(c"waits", forever())?.detach();
-    keep(Kept::Domain(domain))
+    keep(Kept(domain, KVec::new()))
 }
 
 /// Calls what never answers, on the thread that wrote to the file: `kill -9` ends it.
