@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# guest: --cpus 2 --timeout 400
+# guest: --cpus 2 --timeout 600
 # Invariant 6: no code of a module runs after its unload, whatever it leaves
 # behind; and a module with something in use is not unloaded.
 . "$(dirname "$0")/kernel/lib.sh"
