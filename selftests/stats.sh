@@ -14,7 +14,7 @@ is()
 {
 	local found
 	found=$(counter "$1")
-	[ "$found" "$2" "$3" ] && return
+	test "$found" "$2" "$3" && return
 	echo "# $1 is $found, not $2 $3"
 	return 1
 }
