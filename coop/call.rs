@@ -104,7 +104,10 @@ impl<R> Slots<R> {
 
     /// Gives a slot back whose caller has gone; any other is the caller's to give back.
     fn put_abandoned(&self, index: u32) {
-        if self.get(index).is_some_and(|slot| slot.state.is_abandoned()) {
+        if self
+            .get(index)
+            .is_some_and(|slot| slot.state.is_abandoned())
+        {
             self.put(index);
         }
     }
@@ -280,6 +283,7 @@ impl<Q, R> Drop for Caller<Q, R> {
 }
 
 /// Makes a mailbox of requests. Task context, sleeps.
+#[allow(clippy::type_complexity)]
 pub(crate) fn call_mailbox<Q: Send + 'static, R: Send + 'static>(
     executor: Arc<Executor>,
     capacity: Capacity,
@@ -358,12 +362,17 @@ impl<Q: Send + 'static, R: Send + 'static> Ask<'_, Q, R> {
         let index = match slots.take() {
             Some(index) => index,
             None => {
-                let room = slots.room.register(WakeRef::from_context(cx).ok_or(EINVAL)?);
+                let room = slots
+                    .room
+                    .register(WakeRef::from_context(cx).ok_or(EINVAL)?);
                 match slots.take() {
                     Some(index) => index,
                     None => {
                         self.stage = Stage::Start(message);
-                        return room.map_or_else(|e| Poll::Ready(Err(e)), |_| Poll::Pending);
+                        return match room {
+                            Ok(()) => Poll::Pending,
+                            Err(e) => Poll::Ready(Err(e)),
+                        };
                     }
                 }
             }

@@ -61,7 +61,9 @@ impl Builder<'_> {
     pub fn build(self) -> Result<Domain> {
         Where::require_sleepable()?;
         // It becomes a folder in debugfs.
-        if matches!(self.name.to_bytes(), b"" | b"." | b"..") || self.name.to_bytes().contains(&b'/') {
+        if matches!(self.name.to_bytes(), b"" | b"." | b"..")
+            || self.name.to_bytes().contains(&b'/')
+        {
             return Err(EINVAL);
         }
         if let Policy::Normal { nice } = self.policy {

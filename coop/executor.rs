@@ -128,8 +128,7 @@ impl Executor {
     /// Makes `thread` the home thread, before it starts.
     pub(crate) fn set_home(&self, thread: &Thread) {
         // INVARIANT: A thread with a reference; it was null before.
-        self.home
-            .store(thread.clone().into_raw().as_ptr(), Release);
+        self.home.store(thread.clone().into_raw().as_ptr(), Release);
     }
 
     /// The domain's name.
@@ -226,7 +225,10 @@ impl Executor {
 
     fn pop(&self) -> Option<NonNull<Header>> {
         // SAFETY: As in `collect`.
-        unsafe { &mut *self.local.get() }.queue.pop().map(NonNull::cast)
+        unsafe { &mut *self.local.get() }
+            .queue
+            .pop()
+            .map(NonNull::cast)
     }
 
     /// Runs coroutines until none is ready (`false`) or the budget is used up (`true`).

@@ -467,7 +467,7 @@ impl<T: Send> Receiver<T> {
         self.shared.room.made();
         let stats = &self.shared.executor.stats;
         stats.posts.add(1);
-        stats.calls.add(self.calls as u64);
+        stats.calls.add(u64::from(self.calls));
         Some(message)
     }
 
@@ -548,7 +548,11 @@ impl<T: Send> Receiver<T> {
     /// itself if `after` was taken. `None` if that message is not there yet, its sender being in
     /// the middle of it: a signal will follow.
     #[cold]
-    fn first_of_chain<'a>(&'a self, mut lane: &'a Lane<T>, mut after: After) -> Option<&'a Lane<T>> {
+    fn first_of_chain<'a>(
+        &'a self,
+        mut lane: &'a Lane<T>,
+        mut after: After,
+    ) -> Option<&'a Lane<T>> {
         // Never in a circle: each message names one that was sent before.
         while after != After::NOTHING {
             let before = self.shared.lanes.get(after.lane())?.as_ref()?;
@@ -607,4 +611,3 @@ impl<T: Send> Future for Recv<'_, T> {
         }
     }
 }
-

@@ -165,7 +165,9 @@ impl OnGoing for Reaper {
             let found = {
                 let all = ALL.lock();
                 let later = all.running.iter().filter(|r| r.id >= next);
-                later.min_by_key(|r| r.id).map(|r| (r.id, r.executor.clone()))
+                later
+                    .min_by_key(|r| r.id)
+                    .map(|r| (r.id, r.executor.clone()))
             };
             let Some((id, executor)) = found else {
                 break;

@@ -140,7 +140,7 @@ impl FreeList {
     /// An empty list.
     pub fn new() -> Self {
         FreeList {
-            head: AtomicU64::new(NONE as u64),
+            head: AtomicU64::new(u64::from(NONE)),
         }
     }
 
@@ -150,7 +150,7 @@ impl FreeList {
         let mut head = self.head.load(Ordering::Relaxed);
         loop {
             slot.next.store(head as u32, Ordering::Relaxed);
-            let new = (head & !(NONE as u64)) | index as u64;
+            let new = (head & !(u64::from(NONE))) | u64::from(index);
             // INVARIANT: `index` is free. Publishes `next`, and the last use of the slot.
             match self.head.compare_exchange_weak(
                 head,
@@ -176,7 +176,7 @@ impl FreeList {
             // INVARIANT: `next` is free as long as `index` is, which the tag tells.
             match self.head.compare_exchange_weak(
                 head,
-                tag | next as u64,
+                tag | u64::from(next),
                 named("reply.alloc", Ordering::Acquire),
                 named("reply.alloc", Ordering::Acquire),
             ) {

@@ -94,7 +94,7 @@ impl TaskState {
     pub fn new(join: bool) -> Self {
         TaskState {
             flags: AtomicU32::new(SCHEDULED | if join { JOIN } else { 0 }),
-            refs: AtomicU32::new(1 + join as u32),
+            refs: AtomicU32::new(1 + u32::from(join)),
         }
     }
 

@@ -153,9 +153,13 @@ impl WakeRef {
         if let Some(header) = header_of(waker) {
             return Some(WakeRef::Task(TaskRef::of(header)));
         }
+        if !core::ptr::eq(waker.vtable(), &THREAD_WAKER) {
+            return None;
+        }
         // SAFETY: A waker with this table was made from a thread.
-        core::ptr::eq(waker.vtable(), &THREAD_WAKER)
-            .then(|| WakeRef::Thread(unsafe { with_thread(waker.data(), Thread::clone) }))
+        Some(WakeRef::Thread(unsafe {
+            with_thread(waker.data(), Thread::clone)
+        }))
     }
 
     /// The word that [`WakeRef::from_context`] would turn into, for a comparison.

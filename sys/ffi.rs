@@ -7,7 +7,8 @@ use kernel::ffi::{c_char, c_int, c_uint, c_void};
 
 pub(super) type ThreadFn = unsafe extern "C" fn(*mut c_void) -> c_int;
 
-#[allow(dead_code)] // Some only on some architectures.
+#[allow(dead_code)]
+// Some only on some architectures.
 // The kernel's own bindings have the same types behind pointers only.
 #[allow(improper_ctypes)]
 extern "C" {

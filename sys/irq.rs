@@ -9,7 +9,7 @@
 
 use core::marker::PhantomData;
 use kernel::bindings;
-use kernel::ffi::{c_int, c_uint, c_void};
+use kernel::ffi::{c_int, c_uint, c_ulong, c_void};
 use kernel::irq::IrqReturn;
 use kernel::prelude::*;
 
@@ -40,16 +40,10 @@ impl<'a, H: Handler> Line<'a, H> {
     pub unsafe fn request(irq: u32, shared: bool, name: &'static CStr, handler: H) -> Result<Self> {
         let handler = KBox::pin(handler, GFP_KERNEL)?;
         let cookie = core::ptr::from_ref(&*handler).cast_mut().cast::<c_void>();
-        let flags = if shared { bindings::IRQF_SHARED } else { 0 };
+        let flags = if shared { bindings::IRQF_SHARED } else { 0 } as c_ulong;
         // SAFETY: `cookie` is what `entry::<H>` expects, and lives until the line is freed.
         kernel::error::to_result(unsafe {
-            bindings::request_irq(
-                irq,
-                Some(Self::entry),
-                flags as _,
-                name.as_char_ptr(),
-                cookie,
-            )
+            bindings::request_irq(irq, Some(Self::entry), flags, name.as_char_ptr(), cookie)
         })?;
         // INVARIANT: Just registered.
         Ok(Line {

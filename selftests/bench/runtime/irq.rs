@@ -71,9 +71,9 @@ impl Figure for ToCoroutine {
                 }
             })?
             .detach();
+        let top = || Top::Wake;
         // SAFETY: The number is ours until `irq` is dropped, after the line.
-        let _line =
-            unsafe { IrqLine::from_number(irq.0, false, c"coop_bench", signal, || Top::Wake) }?;
+        let _line = unsafe { IrqLine::from_number(irq.0, false, c"coop_bench", signal, top) }?;
         for i in 0..ops.wrapping_add(WARM_UP) {
             arrival.store(0, Relaxed);
             let start = now();
