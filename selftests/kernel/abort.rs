@@ -325,7 +325,8 @@ fn later_wakes(log: &mut Log) -> Result {
     for at in [sys::Where::Task, sys::Where::Softirq, sys::Where::HardIrq] {
         sys::run_in(at, || {
             waker.wake_by_ref();
-            waker.clone().wake();
+            let other = waker.clone();
+            other.wake_by_ref();
         });
     }
     run(&domain, yield_now())?;

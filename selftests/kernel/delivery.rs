@@ -337,7 +337,7 @@ fn undelivered_are_dropped(log: &mut Log) -> Result {
             }
         }
     }
-    let taken = rx.try_recv().is_some() as usize;
+    let taken = usize::from(rx.try_recv().is_some());
     check_eq!(log, (taken, count.dropped()), (1, 1));
     drop(rx);
     check!(log, count.is_even(), "{count:?}");

@@ -100,9 +100,9 @@ fn handshake(log: &mut Log) -> Result {
         d.interrupts.fetch_add(1, Relaxed);
         Top::Wake
     };
+    let (number, wake) = (irq.number(), signal.clone());
     // SAFETY: The line is dropped, below, before its interrupt.
-    let line =
-        unsafe { IrqLine::from_number(irq.number(), false, c"coop_test", signal.clone(), top) }?;
+    let line = unsafe { IrqLine::from_number(number, false, c"coop_test", wake, top) }?;
     let d = device.clone();
     let bottom = async move {
         loop {
@@ -136,9 +136,9 @@ fn top_half_decides(log: &mut Log) -> Result {
         0 => Top::Handled,
         _ => Top::Wake,
     };
+    let (number, wake) = (irq.number(), signal.clone());
     // SAFETY: The line is dropped, below, before its interrupt.
-    let line =
-        unsafe { IrqLine::from_number(irq.number(), false, c"coop_test", signal.clone(), top) }?;
+    let line = unsafe { IrqLine::from_number(number, false, c"coop_test", wake, top) }?;
     let d = device.clone();
     let bottom = async move {
         loop {
@@ -172,9 +172,9 @@ fn no_top_half_after_drop(log: &mut Log) -> Result {
             d.interrupts.fetch_add(whole.value, Relaxed);
             Top::Wake
         };
+        let (number, wake) = (irq.number(), signal()?);
         // SAFETY: The line is dropped, below, before its interrupt.
-        let line =
-            unsafe { IrqLine::from_number(irq.number(), false, c"coop_test", signal()?, top) }?;
+        let line = unsafe { IrqLine::from_number(number, false, c"coop_test", wake, top) }?;
         for cpu in 0..sys::cpus() {
             TestIrq::raise(cpu);
         }

@@ -85,6 +85,9 @@ pub(crate) const ATOMIC: [Where; 8] = [
 /// nothing there that the context forbids.
 pub(crate) fn run_in_on<R: Send>(at: Where, cpu: u32, f: impl FnOnce() -> R + Send) -> R {
     struct Job<F, R>(Option<F>, Option<R>);
+    /// # Safety
+    ///
+    /// `data` is a `Job<F, R>`.
     unsafe extern "C" fn call<F: FnOnce() -> R, R>(data: *mut c_void) {
         // SAFETY: `data` is the job below, and nobody else uses it meanwhile.
         let job = unsafe { &mut *data.cast::<Job<F, R>>() };
@@ -207,10 +210,11 @@ impl<F: Send, R: Send> Outcome<R> for Job<F, R> {
     }
 
     fn take(&self) -> Option<R> {
+        if !self.is_done() {
+            return None;
+        }
         // SAFETY: `done`, so that the thread does not touch it any more.
-        self.is_done()
-            .then(|| unsafe { (*self.result.get()).take() })
-            .flatten()
+        unsafe { (*self.result.get()).take() }
     }
 }
 
@@ -232,6 +236,9 @@ impl<R: Send + 'static> Worker<R> {
     where
         F: FnOnce() -> R + Send + 'static,
     {
+        /// # Safety
+        ///
+        /// `data` is a `Job<F, R>`.
         unsafe extern "C" fn entry<F: FnOnce() -> R, R>(data: *mut c_void) -> c_int {
             // SAFETY: The worker keeps the job until the thread has ended.
             let job = unsafe { &*data.cast::<Job<F, R>>() };
@@ -301,7 +308,6 @@ impl<R: Send + 'static> Drop for Worker<R> {
         if !self.is_done() {
             self.kill();
             // `kthread_stop` keeps a thread from calling its function at all if it has not begun.
-            // SAFETY: We have a reference.
             eventually(10_000, || self.is_done());
         }
         // SAFETY: The reference is given back once.

@@ -78,6 +78,7 @@ unsafe extern "C" fn run<F: Figure>(s: *mut Sample, ops: c_uint) -> c_int {
 }
 
 /// The entry of figure `F`.
+#[allow(clippy::disallowed_methods)] // `as_char_ptr` is not `const`.
 pub(crate) const fn entry<F: Figure>() -> Entry {
     Entry {
         name: F::NAME.as_ptr().cast(),
@@ -121,7 +122,7 @@ impl Suite {
         // SAFETY: Both stay for ever.
         let suite = unsafe {
             ffi::coop_bench_register(
-                name.as_ptr().cast(),
+                name.as_char_ptr(),
                 figures.as_ptr(),
                 figures.len() as c_uint,
             )
