@@ -30,6 +30,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("calls.uninterruptible_outlives_a_kill", uninterruptible),
     ("calls.ask_from_coroutines", ask),
     ("calls.ask_cancelled", ask_cancelled),
+    ("calls.ask_cancelled_after_the_answer", ask_cancelled_late),
     ("calls.unanswered_fail", unanswered),
     ("calls.more_callers_than_slots", more_than_slots),
     ("calls.answered_from_interrupts", answered_from_interrupts),
@@ -445,6 +446,27 @@ fn ask_cancelled(log: &mut Log) -> Result {
     let told = run(&home, async move { take_abandoned(&mut rx, &c).await })?;
     check_eq!(log, told, Ok(6));
     check!(log, count.is_even(), "{count:?}");
+    Ok(())
+}
+
+/// Invariant 2: an answer that is in place when its caller is aborted is dropped, once.
+fn ask_cancelled_late(log: &mut Log) -> Result {
+    let (home, away) = (domain(c"calls")?, domain(c"callers")?);
+    let (tx, rx, count) = calls(&home)?;
+    let server = serve(&home, rx, count.clone())?;
+    let held = Held::new(&home)?;
+    let task = away.spawn(c"asks", async move { tx.ask(6).await.map(|r| r.value) })?;
+    run(&away, yield_now())?;
+    let caller_held = Held::new(&away)?;
+    drop(held);
+    check!(log, eventually(LONG, || count.made() == 1));
+    // Once the server has come round to the next request, the answer is in place.
+    run(&home, yield_now())?;
+    task.abort();
+    drop(caller_held);
+    check!(log, ends(&task));
+    check!(log, ends(&server));
+    check_eq!(log, (count.made(), count.dropped()), (1, 1));
     Ok(())
 }
 
