@@ -69,12 +69,6 @@ impl Thread {
         // SAFETY: By the invariant the thread is valid; the field is an aligned integer.
         unsafe { (&raw const (*self.0.as_ptr()).exit_state).read_volatile() != 0 }
     }
-
-    /// The process id.
-    pub fn pid(&self) -> i32 {
-        // SAFETY: The thread is valid; `pid` does not change.
-        unsafe { (*self.0.as_ptr()).pid }
-    }
 }
 
 impl Clone for Thread {
