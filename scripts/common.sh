@@ -91,6 +91,5 @@ notable()
 	grep -vE '^ *(RUSTC|CLIPPY|CC|LD|MODPOST|BTF|UPD|EXPORTS|GEN|AR|NM)\b|^Skipping BTF|^make|objtool: _R.*falls through to next function _R' || true
 }
 
-# What no kernel log may show: the words of the kernel's own checkers.
-# shellcheck disable=SC2034
-SPLAT='WARNING: |BUG: |Oops|general protection|Kernel panic|panicked at|kernel BUG|UBSAN|KASAN|possible (circular|recursive) locking|inconsistent lock state|suspicious RCU|rcu.*(stall|expedited stall)|soft lockup|hard LOCKUP|blocked for more than|refcount_t|scheduling while atomic|sleeping function called|list_(add|del) corruption|Bad page|NETDEV WATCHDOG|nobody cared|Unable to handle|trap: '
+# shellcheck source=selftests/dmesg.sh
+. "$TOP/selftests/dmesg.sh"

@@ -5,6 +5,8 @@
 SELFTESTS=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=selftests/ktap_helpers.sh
 . "$SELFTESTS/ktap_helpers.sh"
+# shellcheck source=selftests/dmesg.sh
+. "$SELFTESTS/dmesg.sh"
 
 MODULES=${COOP_MODULES:-$SELFTESTS/../build/mod}
 DEBUGFS=/sys/kernel/debug
@@ -41,16 +43,6 @@ kernel_test()
 {
 	echo "$1" >"$TESTS/run" 2>/dev/null && return
 	sed 's/^/# /' "$TESTS/log"
-	return 1
-}
-
-# The kernel has something to say that it says only when something is wrong.
-SPLAT='WARNING: |BUG: |Oops|general protection|panicked at|kernel BUG|UBSAN|KASAN|possible (circular|recursive) locking|inconsistent lock state|suspicious RCU|rcu.*stall|soft lockup|hard LOCKUP|blocked for more than|refcount_t|scheduling while atomic|sleeping function called|list_(add|del) corruption|Bad page|Unable to handle|trap: '
-dmesg_is_clean()
-{
-	local found
-	found=$(dmesg | grep -E -m1 -A30 "$SPLAT") || return 0
-	echo "$found" | sed 's/^/# /'
 	return 1
 }
 

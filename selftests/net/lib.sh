@@ -7,6 +7,8 @@
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=/dev/null
 . "$HERE/../ktap_helpers.sh"
+# shellcheck source=selftests/dmesg.sh
+. "$HERE/../dmesg.sh"
 
 MODULES=${COOP_MODULES:-$HERE/../../build/mod}
 # DRIVER=e1000 runs everything with the C driver on both sides.
@@ -144,15 +146,6 @@ counter()
 	done < <(ip netns exec "$1" cat /proc/net/dev)
 }
 
-# Memory that is not free, in KiB, as stable as it gets.
-used_memory()
-{
-	sync
-	echo 3 >/proc/sys/vm/drop_caches
-	sleep 0.3
-	awk '/^MemTotal/ { t = $2 } /^MemFree/ { f = $2 } END { print t - f }' /proc/meminfo
-}
-
 # check NAME COMMAND...: one test of the plan.
 check()
 {
@@ -163,15 +156,4 @@ check()
 	else
 		ktap_test_fail "$name"
 	fi
-}
-
-# Nothing in the kernel log that should not be there.
-dmesg_is_clean()
-{
-	local bad
-	bad=$(dmesg | grep -E 'BUG|WARNING|Oops|Call Trace|rcu.*stall|refcount|NETDEV WATCHDOG|hung task|blocked for more')
-	[ -z "$bad" ] && return
-	# shellcheck disable=SC2001
-	sed 's/^/# /' <<<"$bad"
-	return 1
 }
