@@ -225,6 +225,7 @@ impl<T> Lines<T> {
     }
 
     /// A new window for the producer, empty if the ring is full.
+    #[cold]
     #[inline(never)]
     fn window(&self, tail: usize) -> Window<T> {
         let (slots, mask) = (self.producer.slots, self.producer.mask);
@@ -243,31 +244,118 @@ impl<T> Lines<T> {
     ///
     /// # Safety
     ///
-    /// No other `push` and no [`Producer`] is under way or alive meanwhile, and the producer
-    /// before happens before this one (the same CPU with preemption off, a lock, a hand-over).
+    /// No other producer is at work meanwhile (one of these functions, a [`Vacant`] or [`Staged`]
+    /// that is still used, a [`Producer`]), and the producer before happens before this one (the
+    /// same CPU with preemption off, a lock, a hand-over).
     #[inline]
     pub unsafe fn push(&self, value: T) -> Result<(), T> {
+        // SAFETY: By the caller's promise.
+        match unsafe { self.vacant() } {
+            Some(vacant) => {
+                vacant.push(value);
+                Ok(())
+            }
+            None => Err(value),
+        }
+    }
+
+    /// The next free slot; `None` if the ring is full.
+    ///
+    /// # Safety
+    ///
+    /// As for [`push`](Self::push), for as long as the slot is used.
+    #[inline(always)]
+    pub unsafe fn vacant(&self) -> Option<Vacant<'_, T>> {
+        // SAFETY: By the caller's promise.
+        unsafe { self.vacant_noting(|| ()) }
+    }
+
+    /// [`vacant`](Self::vacant), which also calls `note` now and then: before the first value of
+    /// all is pushed, and again, with a capacity's worth of values in between or fewer.
+    ///
+    /// So a user can learn of the first use of a ring and pay nothing for it later: `note` is
+    /// called out of line, where the producer has to look how far the consumer has come.
+    ///
+    /// # Safety
+    ///
+    /// As for [`vacant`](Self::vacant).
+    #[inline(always)]
+    pub unsafe fn vacant_noting(&self, note: impl FnOnce()) -> Option<Vacant<'_, T>> {
         let line = &self.producer;
         let tail = line.tail.load(Ordering::Relaxed);
         line.window.with_mut(|window| {
             // SAFETY: We are the only producer, so nobody else touches the window.
             let window = unsafe { &mut *window };
             if tail == window.limit {
+                note();
                 *window = self.window(tail);
                 if tail == window.limit {
-                    return Err(value);
+                    return None;
                 }
             }
-            // SAFETY: `tail` lies in the window, so this is a slot, and by the invariants of
-            // `Lines` the producer's until `tail` is published.
-            unsafe { Slot::put(window.base.wrapping_add(tail), value) };
-            Ok(())
-        })?;
-        line.tail.store(
-            tail.wrapping_add(1),
-            named("ring.publish", Ordering::Release),
-        );
-        Ok(())
+            Some(Vacant {
+                lines: self,
+                tail,
+                // INVARIANT: `tail` lies in the window.
+                slot: window.base.wrapping_add(tail),
+            })
+        })
+    }
+
+    /// Appends what `values` yields until it ends or the ring is full, published by one store.
+    /// Returns how many; no value is taken from the iterator that does not fit.
+    ///
+    /// # Safety
+    ///
+    /// As for [`push`](Self::push); `values` does not use this ring.
+    #[inline]
+    pub unsafe fn push_batch(&self, values: &mut impl Iterator<Item = T>) -> usize {
+        // SAFETY: By the caller's promise.
+        unsafe { self.stage_batch(values) }.map_or(0, |staged| staged.len())
+    }
+
+    /// As [`push_batch`](Self::push_batch), but the consumer does not see the values before what
+    /// is returned is dropped. `None` if there are none.
+    ///
+    /// # Safety
+    ///
+    /// As for [`push_batch`](Self::push_batch), until what is returned has been dropped.
+    #[inline]
+    pub unsafe fn stage_batch(
+        &self,
+        values: &mut impl Iterator<Item = T>,
+    ) -> Option<Staged<'_, T>> {
+        // SAFETY: By the caller's promise.
+        let first = unsafe { self.vacant() }?;
+        let start = first.tail;
+        let line = &self.producer;
+        line.window.with_mut(|window| {
+            // SAFETY: We are the only producer, so nobody else touches the window.
+            let window = unsafe { &mut *window };
+            let mut tail = start;
+            let mut last = start;
+            'full: while tail != window.limit || {
+                *window = self.window(tail);
+                tail != window.limit
+            } {
+                while tail != window.limit {
+                    let Some(value) = values.next() else {
+                        break 'full;
+                    };
+                    // SAFETY: `tail` lies in the window, so this is a slot, and the producer's.
+                    unsafe { Slot::put(window.base.wrapping_add(tail), value) };
+                    last = tail;
+                    tail = tail.wrapping_add(1);
+                }
+            }
+            (tail != start).then_some(Staged {
+                lines: self,
+                first: first.slot,
+                last,
+                tail,
+                len: tail.wrapping_sub(start),
+            })
+        })
     }
 
     /// Moves the first value out.
@@ -276,43 +364,37 @@ impl<T> Lines<T> {
     ///
     /// # Safety
     ///
-    /// No other `pop`, no `peek` and no [`Consumer`] is under way or alive meanwhile, no reference
-    /// from `peek` either, and the consumer before happens before this one.
+    /// No other consumer is at work meanwhile (one of these functions, a [`First`] that is still
+    /// used, a [`Consumer`]), no reference from [`peek`](Self::peek) is used any more, and the
+    /// consumer before happens before this one.
     #[inline]
     pub unsafe fn pop(&self) -> Option<T> {
-        let line = &self.consumer;
-        // SAFETY: We are the only consumer by the caller's promise.
-        let (head, slot) = unsafe { self.first() }?;
-        // SAFETY: The slot holds a value, which is ours until `head` passes it, right below.
-        let value = unsafe { Slot::take(slot) };
-        line.head.store(
-            head.wrapping_add(1),
-            named("ring.release", Ordering::Release),
-        );
-        Some(value)
+        // SAFETY: By the caller's promise.
+        unsafe { self.first() }.map(First::take)
     }
 
     /// The first value, which stays where it is.
     ///
     /// # Safety
     ///
-    /// As for [`pop`](Self::pop), for as long as the reference is used.
+    /// As for [`first`](Self::first), for as long as the reference is used.
     #[inline]
     pub unsafe fn peek(&self) -> Option<&T> {
-        // SAFETY: We are the only consumer by the caller's promise.
-        let (_, slot) = unsafe { self.first() }?;
+        // SAFETY: By the caller's promise.
+        let slot = unsafe { self.first() }?.slot;
         // SAFETY: The slot holds a value, and the consumer, the only one who could take it, does
         // not while the reference is used.
         Some(unsafe { (*slot).0.with(|p| &*p.cast::<T>()) })
     }
 
-    /// The index and the slot of the first value.
+    /// The first value, which can be looked at, and then taken.
     ///
     /// # Safety
     ///
-    /// The caller is the only consumer.
+    /// As for [`pop`](Self::pop), for as long as what is returned is used; it may be used no more
+    /// once the value has been taken in another way (a second `First` of the same value).
     #[inline(always)]
-    unsafe fn first(&self) -> Option<(usize, *const Slot<T>)> {
+    pub unsafe fn first(&self) -> Option<First<'_, T>> {
         let line = &self.consumer;
         let head = line.head.load(Ordering::Relaxed);
         line.seen.with_mut(|seen| {
@@ -324,8 +406,26 @@ impl<T> Lines<T> {
                     return None;
                 }
             }
-            Some((head, line.slots.wrapping_add(head & line.mask)))
+            Some(First {
+                lines: self,
+                head,
+                waiting: seen.wrapping_sub(head),
+                // INVARIANT: `head` is not beyond `seen`: a value.
+                slot: line.slots.wrapping_add(head & line.mask),
+            })
         })
+    }
+
+    /// Whether the value at `position` has been taken, where `position` is one that
+    /// [`Vacant::position`] or [`Staged::last_position`] has told; of it, the lowest
+    /// [`POSITION_BITS`] count.
+    ///
+    /// Exact for the consumer; others learn what was true a moment ago.
+    #[inline]
+    pub fn has_taken(&self, position: usize) -> bool {
+        let head = self.consumer.head.load(Ordering::Relaxed);
+        let ahead = head.wrapping_sub(position) << (usize::BITS - POSITION_BITS);
+        (ahead as isize) > 0
     }
 
     /// How far the consumer may read.
@@ -363,6 +463,130 @@ impl<T> Lines<T> {
                 core::slice::from_raw_parts_mut(slots, len.wrapping_sub(first)),
             )
         }
+    }
+}
+
+/// How many of the lowest bits of a position tell it from others: as long as fewer than a quarter of
+/// 2 to the power of this were pushed in between.
+pub const POSITION_BITS: u32 = 48;
+
+/// A free slot: what [`Lines::vacant`] returns.
+///
+/// # Invariants
+///
+/// `slot` is that of the index `tail`, which is the published one; it is free, and this is the only
+/// producer.
+pub struct Vacant<'a, T> {
+    lines: &'a Lines<T>,
+    tail: usize,
+    slot: *const Slot<T>,
+}
+
+impl<T> Vacant<'_, T> {
+    /// A number for the value that will be put here, for [`Lines::has_taken`].
+    #[inline(always)]
+    pub fn position(&self) -> usize {
+        self.tail
+    }
+
+    /// Puts `value` here, where the consumer finds it.
+    #[inline(always)]
+    pub fn push(self, value: T) {
+        // SAFETY: By the type invariants the slot is ours until `tail` is published.
+        unsafe { Slot::put(self.slot, value) };
+        self.lines.producer.tail.store(
+            self.tail.wrapping_add(1),
+            named("ring.publish", Ordering::Release),
+        );
+    }
+}
+
+/// Values that are in the ring, and that the consumer does not see before this is dropped. See
+/// [`Lines::stage_batch`].
+///
+/// # Invariants
+///
+/// The slots from the published `tail` to this one hold values, `len` of them and at least one,
+/// that are this type's; `first` is the first. This is the only producer.
+pub struct Staged<'a, T> {
+    lines: &'a Lines<T>,
+    first: *const Slot<T>,
+    last: usize,
+    tail: usize,
+    len: usize,
+}
+
+#[allow(clippy::len_without_is_empty)] // Never.
+impl<T> Staged<'_, T> {
+    /// Number of values, at least one.
+    #[inline(always)]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// A number for the last value, for [`Lines::has_taken`].
+    #[inline(always)]
+    pub fn last_position(&self) -> usize {
+        self.last
+    }
+
+    /// The first value.
+    #[inline(always)]
+    pub fn first_mut<R>(&mut self, change: impl FnOnce(&mut T) -> R) -> R {
+        // SAFETY: By the type invariants the slot is valid, holds a value, and is ours.
+        unsafe { (*self.first).0.with_mut(|p| change(&mut *p.cast::<T>())) }
+    }
+}
+
+impl<T> Drop for Staged<'_, T> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        self.lines
+            .producer
+            .tail
+            .store(self.tail, named("ring.publish", Ordering::Release));
+    }
+}
+
+/// The first value of a ring: what [`Lines::first`] returns.
+///
+/// # Invariants
+///
+/// `slot` is that of the index `head`, which is the released one; it holds a value, and this is
+/// the only consumer.
+pub struct First<'a, T> {
+    lines: &'a Lines<T>,
+    head: usize,
+    waiting: usize,
+    slot: *const Slot<T>,
+}
+
+impl<T> First<'_, T> {
+    /// Number of values that are known to be in the ring, this one included; there may be more.
+    #[inline(always)]
+    pub fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    /// Lets `look` see the value.
+    #[inline(always)]
+    pub fn with<R>(&self, look: impl FnOnce(&T) -> R) -> R {
+        // SAFETY: By the type invariants the slot is valid and holds a value, which nobody else
+        // takes or changes.
+        unsafe { (*self.slot).0.with(|p| look(&*p.cast::<T>())) }
+    }
+
+    /// Moves the value out.
+    #[inline(always)]
+    pub fn take(self) -> T {
+        // SAFETY: By the type invariants the slot holds a value, which is ours until `head` passes
+        // it, right below.
+        let value = unsafe { Slot::take(self.slot) };
+        self.lines.consumer.head.store(
+            self.head.wrapping_add(1),
+            named("ring.release", Ordering::Release),
+        );
+        value
     }
 }
 

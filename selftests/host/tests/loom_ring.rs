@@ -110,6 +110,79 @@ model! {
 }
 
 model! {
+    /// A slot is found first and filled later, a value is looked at first and taken later; the
+    /// first use of the ring is noted.
+    fn one_look_then_push_or_take() {
+        let ring = Arc::new(ring::<Track<usize>>(1));
+        let other = ring.clone();
+        let producer = thread::spawn(move || {
+            let mut noted = 0;
+            let mut positions = [None; 2];
+            for value in 0..2 {
+                // SAFETY: This thread is the only producer.
+                if let Some(vacant) = unsafe { other.vacant_noting(|| noted += 1) } {
+                    assert!(noted > 0);
+                    positions[value] = Some(vacant.position());
+                    vacant.push(Track::new(value));
+                }
+            }
+            positions
+        });
+        let mut taken = 0;
+        for _ in 0..2 {
+            // SAFETY: This thread is the only consumer, and has one `First` at a time.
+            if let Some(first) = unsafe { ring.first() } {
+                assert_eq!(first.waiting(), 1);
+                assert_eq!(first.with(|value| *value.get_ref()), taken);
+                assert_eq!(first.take().into_inner(), taken);
+                taken += 1;
+            }
+        }
+        let positions = producer.join().unwrap();
+        for (value, position) in positions.into_iter().enumerate() {
+            let was_taken = position.is_some_and(|position| ring.has_taken(position));
+            assert_eq!(was_taken, value < taken);
+        }
+    }
+    publish_vacant: "ring.publish",
+    receive_first: "ring.receive",
+    release_first: "ring.release",
+    reclaim_vacant: "ring.reclaim",
+}
+
+model! {
+    /// A batch without an end, whose first value is changed before one store shows them all.
+    fn a_staged_batch() {
+        let ring = Arc::new(ring::<Track<usize>>(2));
+        let other = ring.clone();
+        let producer = thread::spawn(move || {
+            let mut values = (1..4).map(Track::new);
+            // SAFETY: This thread is the only producer.
+            let mut staged = unsafe { other.stage_batch(&mut values) }.unwrap();
+            assert_eq!(staged.len(), 2);
+            staged.first_mut(|value| *value.get_mut() = 0);
+            let last = staged.last_position();
+            drop(staged);
+            // SAFETY: As above.
+            (last, unsafe { other.push_batch(&mut values) })
+        });
+        let mut taken = Vec::new();
+        for _ in 0..3 {
+            // SAFETY: This thread is the only consumer.
+            taken.extend(unsafe { ring.pop() }.map(Track::into_inner));
+        }
+        assert!([0, 2, 3].starts_with(&taken));
+        let (last, more) = producer.join().unwrap();
+        assert_eq!(ring.has_taken(last), taken.len() >= 2);
+        assert_eq!(ring.len(), 2 + more - taken.len());
+    }
+    publish_staged: "ring.publish",
+    receive_staged: "ring.receive",
+    release_staged: "ring.release",
+    reclaim_staged: "ring.reclaim",
+}
+
+model! {
     /// The producer's role goes from one thread to another; the second goes on where the first
     /// stopped.
     fn producers_follow_one_another() {

@@ -114,6 +114,8 @@ fn run(capacity: usize, ops: &[Op]) -> Result<(), TestCaseError> {
         dropped: 0,
         forgotten: 0,
     };
+    // Values and the positions that the ring told for them.
+    let mut positions = Vec::new();
     for op in ops {
         match *op {
             Op::Push | Op::Stage => {
@@ -241,6 +243,39 @@ fn run(capacity: usize, ops: &[Op]) -> Result<(), TestCaseError> {
                     Ok(()) => m.queue.push_back(m.next),
                     Err(_) => m.dropped += 1,
                 }
+                // SAFETY: As above.
+                if let Some(vacant) = unsafe { ring.vacant() } {
+                    prop_assert!(m.room() > 0);
+                    let position = vacant.position();
+                    prop_assert!(!ring.has_taken(position));
+                    vacant.push(m.value());
+                    m.queue.push_back(m.next);
+                    positions.push((m.next, position));
+                } else {
+                    prop_assert_eq!(m.room(), 0);
+                }
+                let room = m.room();
+                let (made, last) = {
+                    let mut values = (0..3).map(|_| m.value());
+                    // SAFETY: As above.
+                    match unsafe { ring.stage_batch(&mut values) } {
+                        Some(mut staged) => {
+                            // The ring shows none of them yet.
+                            prop_assert_eq!(ring.len(), capacity - room);
+                            staged.first_mut(|value| value.id += 1_000_000);
+                            (staged.len(), Some(staged.last_position()))
+                        }
+                        None => (0, None),
+                    }
+                };
+                prop_assert_eq!(made, room.min(3));
+                for id in m.next - made as u32 + 1..=m.next {
+                    let first = id == m.next - made as u32 + 1;
+                    m.queue.push_back(if first { id + 1_000_000 } else { id });
+                }
+                if made > 0 {
+                    positions.push((*m.queue.back().unwrap(), last.unwrap()));
+                }
                 tx = coop_host::msgq::Producer::new(&*ring).ok().unwrap();
             }
             Op::NewConsumer => {
@@ -255,7 +290,24 @@ fn run(capacity: usize, ops: &[Op]) -> Result<(), TestCaseError> {
                 prop_assert_eq!(got.as_ref().map(|v| v.id), m.queue.pop_front());
                 m.dropped += usize::from(got.is_some());
                 drop(got);
+                // SAFETY: As above; one `First` at a time.
+                if let Some(first) = unsafe { ring.first() } {
+                    let waiting = first.waiting();
+                    prop_assert!((1..=m.queue.len()).contains(&waiting), "{}", waiting);
+                    let id = m.queue.pop_front();
+                    prop_assert_eq!(first.with(|v| Some(v.id)), id);
+                    prop_assert_eq!(Some(first.take().id), id);
+                    m.dropped += 1;
+                } else {
+                    prop_assert!(m.queue.is_empty());
+                }
                 rx = coop_host::msgq::Consumer::new(&*ring).ok().unwrap();
+            }
+        }
+        for (id, position) in &positions {
+            // What the consumer moved out and did not release yet may count as taken or not.
+            if m.unreleased == 0 {
+                prop_assert_eq!(ring.has_taken(*position), !m.queue.contains(id));
             }
         }
         prop_assert_eq!(m.drops.load(Relaxed), m.dropped);
