@@ -29,12 +29,19 @@
 #define REPETITIONS	31
 #define SETTLE_MS	100
 
+struct result {
+	/* Tenths of a unit; 0: not measured yet. */
+	u64 tenths;
+	/* Operations between two marks. */
+	u64 ops;
+};
+
 struct suite {
 	const struct figure *figures;
 	unsigned int count;
 	struct dentry *dir;
-	/* Tenths of a unit; 0: not measured yet. Covered by run_lock. */
-	u64 results[] __counted_by(count);
+	/* Covered by run_lock. */
+	struct result results[] __counted_by(count);
 };
 
 /* One run at a time, whichever the suite. */
@@ -71,7 +78,7 @@ static int compare_u64(const void *a, const void *b)
  * do more than one operation.
  */
 static int median_of(int (*run)(struct sample *s, unsigned int ops),
-		     unsigned int ops, u64 overhead, u64 *median)
+		     unsigned int ops, u64 overhead, struct result *median)
 {
 	u64 tenths[REPETITIONS], raw;
 	struct sample s;
@@ -91,7 +98,8 @@ static int median_of(int (*run)(struct sample *s, unsigned int ops),
 		tenths[i] = div64_u64(raw + s.ops / 2, s.ops);
 	}
 	sort(tenths, REPETITIONS, sizeof(tenths[0]), compare_u64, NULL);
-	*median = tenths[REPETITIONS / 2];
+	median->tenths = tenths[REPETITIONS / 2];
+	median->ops = s.ops;
 	return 0;
 }
 
@@ -106,22 +114,22 @@ static int run_clock_pair(struct sample *s, unsigned int ops)
 	unsigned int i;
 
 	for (i = 0; i < ops; i++) {
-		u64 start = ktime_get_ns();
+		u64 start = start_clock();
 
-		s->ns += ktime_get_ns() - start;
+		s->ns += stop_clock() - start;
 	}
 	return 0;
 }
 
-static int measure(const struct figure *f, u64 *tenths)
+static int measure(const struct figure *f, struct result *result)
 {
 	struct sample s = { };
-	u64 overhead;
+	struct result overhead;
 	int ret;
 
 	if (f->overhead == BYTES) {
 		ret = f->run(&s, f->ops);
-		*tenths = s.ns * 10;
+		result->tenths = s.ns * 10;
 		return ret;
 	}
 
@@ -129,8 +137,14 @@ static int measure(const struct figure *f, u64 *tenths)
 	msleep(SETTLE_MS);
 	ret = median_of(f->overhead == LOOP ? run_empty_loop : run_clock_pair,
 			f->ops, 0, &overhead);
-	if (!ret)
-		ret = median_of(f->run, f->ops, overhead, tenths);
+	if (ret)
+		return ret;
+	bench_mark(MARK_FIGURE);
+	ret = median_of(f->run, f->ops, overhead.tenths, result);
+	bench_mark(MARK_END);
+	/* Marks surround each single operation as the clock reads do. */
+	if (f->overhead == CLOCK)
+		result->ops = 1;
 	return ret;
 }
 
@@ -217,13 +231,14 @@ static int results_show(struct seq_file *m, void *unused)
 
 	guard(mutex)(&run_lock);
 	for (i = 0; i < suite->count; i++)
-		if (suite->results[i])
-			seq_printf(m, "%s %llu.%llu %s\n",
+		if (suite->results[i].tenths)
+			seq_printf(m, "%s %llu.%llu %s %llu\n",
 				   suite->figures[i].name,
-				   suite->results[i] / 10,
-				   suite->results[i] % 10,
+				   suite->results[i].tenths / 10,
+				   suite->results[i].tenths % 10,
 				   suite->figures[i].overhead == BYTES ?
-				   "bytes" : "ns/op");
+				   "bytes" : "ns/op",
+				   suite->results[i].ops);
 	return 0;
 }
 DEFINE_SHOW_ATTRIBUTE(results);

@@ -22,7 +22,7 @@ static irqreturn_t bottom_half(int irq, void *data)
 {
 	struct line *line = data;
 
-	line->arrived = ktime_get_ns();
+	line->arrived = stop_clock();
 	complete(&line->ran);
 	return IRQ_HANDLED;
 }
@@ -46,7 +46,7 @@ int run_threaded_irq(struct sample *s, unsigned int ops)
 				   &line);
 	if (!ret) {
 		for (i = 0; i < WARM_UP + ops; i++) {
-			u64 start = ktime_get_ns();
+			u64 start = start_clock();
 
 			coop_soft_irq_raise();
 			wait_for_completion(&line.ran);

@@ -120,10 +120,10 @@ int run_schedule(struct sample *s, unsigned int ops)
 	for (i = 0; i < WARM_UP; i++)
 		yield();
 	before = current->nvcsw + current->nivcsw;
-	s->ns = ktime_get_ns();
+	s->ns = start_clock();
 	for (i = 0; i < ops; i++)
 		yield();
-	s->ns = ktime_get_ns() - s->ns;
+	s->ns = stop_clock() - s->ns;
 	/* Each switch away from here came with one back. */
 	s->ops = 2 * (current->nvcsw + current->nivcsw - before);
 	kthread_stop(t);
@@ -169,10 +169,11 @@ int run_wake_up_process(struct sample *s, unsigned int ops)
 		while (READ_ONCE(t->__state) != TASK_IDLE || READ_ONCE(t->on_cpu) ||
 		       READ_ONCE(t->on_rq))
 			usleep_range(20, 40);
-		start = ktime_get_ns();
+		start = start_clock();
 		wake_up_process(t);
+		start = stop_clock() - start;
 		if (i >= WARM_UP)
-			s->ns += ktime_get_ns() - start;
+			s->ns += start;
 	}
 	sched_set_normal(current, 0);
 	kthread_stop(t);

@@ -99,10 +99,10 @@ int run_queue_work_busy(struct sample *s, unsigned int ops)
 	wait_for_completion(&b.running);
 	for (i = 0; i < WARM_UP; i++)
 		queue_work(wq, &works[i]);
-	start = ktime_get_ns();
+	start = start_clock();
 	for (; i < WARM_UP + ops; i++)
 		queue_work(wq, &works[i]);
-	s->ns = ktime_get_ns() - start;
+	s->ns = stop_clock() - start;
 	WRITE_ONCE(b.end, true);
 	sched_set_normal(current, 0);
 

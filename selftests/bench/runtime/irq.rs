@@ -67,7 +67,7 @@ impl Figure for ToCoroutine {
             .spawn(c"bottom half", async move {
                 loop {
                     signalled.wait().await;
-                    arrived.store(now(), Relaxed);
+                    arrived.store(stop_clock(), Relaxed);
                 }
             })?
             .detach();
@@ -76,7 +76,7 @@ impl Figure for ToCoroutine {
         let _line = unsafe { IrqLine::from_number(irq.0, false, c"coop_bench", signal, top) }?;
         for i in 0..ops.wrapping_add(WARM_UP) {
             arrival.store(0, Relaxed);
-            let start = now();
+            let start = start_clock();
             irq.raise();
             let arrived = loop {
                 match arrival.load(Relaxed) {

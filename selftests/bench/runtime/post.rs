@@ -57,9 +57,9 @@ impl Figure for Idle {
         for i in 0..ops.wrapping_add(WARM_UP) {
             // Until the message before is received, and the domain asleep.
             fsleep(Delta::from_micros(100));
-            let start = now();
+            let start = start_clock();
             let posted = tx.try_post(1);
-            let ns = now().wrapping_sub(start);
+            let ns = stop_clock().wrapping_sub(start);
             posted.map_err(|_| ENOSPC)?;
             if i >= WARM_UP {
                 s.ns = s.ns.wrapping_add(ns);

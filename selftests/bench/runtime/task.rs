@@ -88,10 +88,10 @@ impl Figure for WakeLocal {
         let mut start = 0;
         let measurer = poll_fn(move |cx| {
             if polls == WARM_UP {
-                start = now();
+                start = start_clock();
             }
             if polls == WARM_UP.wrapping_add(ops) {
-                return Poll::Ready(Ok(now().wrapping_sub(start)));
+                return Poll::Ready(Ok(stop_clock().wrapping_sub(start)));
             }
             polls = polls.wrapping_add(1);
             register(&pair.measurer, cx.waker());
@@ -138,12 +138,12 @@ impl Figure for WakeRemote {
         }
         let (warm_up, timed) = wakers.split_at_checked(WARM_UP as usize).ok_or(EIO)?;
         warm_up.iter().for_each(Waker::wake_by_ref);
-        let start = now();
+        let start = start_clock();
         for waker in timed {
             waker.wake_by_ref();
             forget();
         }
-        s.ns = now().wrapping_sub(start);
+        s.ns = stop_clock().wrapping_sub(start);
         Ok(())
     }
 }
