@@ -7,11 +7,8 @@
 
 # make test builds it; so does make EXT=examples/external.
 KO=$SELFTESTS/../build/ext-$(uname -r)/external/coop_external.ko
+[ -e "$KO" ] || skip_all "examples/external is not built: make EXT=examples/external"
 ktap_print_header
-if [ ! -e "$KO" ]; then
-	ktap_skip_all "examples/external is not built: make EXT=examples/external"
-	exit "$KSFT_SKIP"
-fi
 load || ktap_exit_fail_msg "cannot load the modules of $MODULES"
 ktap_set_plan 5
 

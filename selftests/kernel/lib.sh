@@ -2,13 +2,9 @@
 # SPDX-License-Identifier: GPL-2.0
 # For the scripts that run the tests of coop_test.ko; sourced, in a guest.
 
-SELFTESTS=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-# shellcheck source=selftests/ktap_helpers.sh
-. "$SELFTESTS/ktap_helpers.sh"
-# shellcheck source=selftests/dmesg.sh
-. "$SELFTESTS/dmesg.sh"
+# shellcheck source=selftests/lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 
-MODULES=${COOP_MODULES:-$SELFTESTS/../build/mod}
 DEBUGFS=/sys/kernel/debug
 TESTS=$DEBUGFS/coop_test
 
@@ -27,35 +23,12 @@ unload()
 	done
 }
 
-# wait_for SECONDS COMMAND...: until the command succeeds.
-wait_for()
-{
-	local tries=$(($1 * 20))
-	shift
-	until "$@" >/dev/null 2>&1; do
-		((tries--)) || return 1
-		sleep 0.05
-	done
-}
-
 # One test of coop_test.ko; what it found wrong goes to standard output.
 kernel_test()
 {
 	echo "$1" >"$TESTS/run" 2>/dev/null && return
 	sed 's/^/# /' "$TESTS/log"
 	return 1
-}
-
-# check DESCRIPTION COMMAND...
-check()
-{
-	local description=$1
-	shift
-	if "$@"; then
-		ktap_test_pass "$description"
-	else
-		ktap_test_fail "$description"
-	fi
 }
 
 names_of()

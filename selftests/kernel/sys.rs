@@ -102,8 +102,8 @@ pub(crate) fn run_in_on<R: Send>(at: Where, cpu: u32, f: impl FnOnce() -> R + Se
     unsafe { ffi::coop_test_run_in(at, cpu, f, (&raw mut job).cast()) };
     match job.1 {
         Some(r) => r,
-        // It was called: `coop_test_run_in` does nothing else.
-        None => unreachable!(),
+        // SAFETY: `call` has put it there: `coop_test_run_in` calls it once, then returns.
+        None => unsafe { core::hint::unreachable_unchecked() },
     }
 }
 
@@ -262,9 +262,9 @@ impl<R: Send + 'static> Worker<R> {
             GFP_KERNEL,
         )?;
         let data = Arc::as_ptr(&job).cast_mut().cast();
+        let cpu = cpu.unwrap_or(c_uint::MAX);
         // SAFETY: `data` lives until the thread has ended, see `drop`.
-        let task =
-            unsafe { ffi::coop_test_thread(entry::<F, R>, data, cpu.unwrap_or(c_uint::MAX)) };
+        let task = unsafe { ffi::coop_test_thread(entry::<F, R>, data, cpu) };
         let task = kernel::error::from_err_ptr(task)?;
         Ok(Worker {
             task,

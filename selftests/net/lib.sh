@@ -5,35 +5,14 @@
 # Sourced by the tests of this folder and run in a guest (scripts/guest --nics 1).
 
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-# shellcheck source=/dev/null
-. "$HERE/../ktap_helpers.sh"
-# shellcheck source=selftests/dmesg.sh
-. "$HERE/../dmesg.sh"
+# shellcheck source=selftests/lib.sh
+. "$HERE/../lib.sh"
 
-MODULES=${COOP_MODULES:-$HERE/../../build/mod}
 # DRIVER=e1000 runs everything with the C driver on both sides.
 DRIVER=${DRIVER:-coop_e1000}
 COOP_IP=10.77.0.1
 PEER_IP=10.77.0.2
 PCI=/sys/bus/pci
-
-skip_all()
-{
-	ktap_print_header
-	ktap_skip_all "$*"
-	exit "$KSFT_SKIP"
-}
-
-# wait_for SECONDS COMMAND...: until the command succeeds.
-wait_for()
-{
-	local tries=$(($1 * 20))
-	shift
-	until "$@" >/dev/null 2>&1; do
-		((tries--)) || return 1
-		sleep 0.05
-	done
-}
 
 in_coop() { ip netns exec coop "$@"; }
 in_peer() { ip netns exec peer "$@"; }
@@ -144,16 +123,4 @@ counter()
 		tx_dropped) echo "$td" ;;
 		esac
 	done < <(ip netns exec "$1" cat /proc/net/dev)
-}
-
-# check NAME COMMAND...: one test of the plan.
-check()
-{
-	local name=$1
-	shift
-	if "$@"; then
-		ktap_test_pass "$name"
-	else
-		ktap_test_fail "$name"
-	fi
 }

@@ -15,6 +15,10 @@ use kernel::module::this_module;
 use kernel::prelude::*;
 use kernel::sync::{Arc, Completion};
 
+#[path = "../../held.rs"]
+mod held;
+pub(crate) use held::Held;
+
 /// Operations that run untimed first.
 pub(crate) const WARM_UP: u32 = 32;
 
@@ -296,44 +300,4 @@ pub(crate) fn run_inside(
         return Err(Error::from_errno(ns as c_int));
     }
     Ok(ns as u64)
-}
-
-/// Keeps a domain running, and its home thread out of the way, as long as it exists: a coroutine
-/// that sleeps in the middle of a poll.
-pub(crate) struct Held(Arc<Hold>);
-
-#[pin_data]
-struct Hold {
-    #[pin]
-    held: Completion,
-    #[pin]
-    go: Completion,
-}
-
-impl Held {
-    /// Returns when everything that was ready before has been polled.
-    pub(crate) fn new(domain: &Domain) -> Result<Self> {
-        let hold = Arc::pin_init(
-            pin_init!(Hold {
-                held <- Completion::new(),
-                go <- Completion::new(),
-            }),
-            GFP_KERNEL,
-        )?;
-        let inside = hold.clone();
-        domain
-            .spawn(c"hold", async move {
-                inside.held.complete_all();
-                inside.go.wait_for_completion();
-            })?
-            .detach();
-        hold.held.wait_for_completion();
-        Ok(Held(hold))
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.0.go.complete_all();
-    }
 }

@@ -1,0 +1,41 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: GPL-2.0
+# What all selftests have in common; sourced, in a guest.
+
+SELFTESTS=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source=selftests/ktap_helpers.sh
+. "$SELFTESTS/ktap_helpers.sh"
+# shellcheck source=selftests/dmesg.sh
+. "$SELFTESTS/dmesg.sh"
+
+MODULES=${COOP_MODULES:-$SELFTESTS/../build/mod}
+
+skip_all()
+{
+	ktap_print_header
+	ktap_skip_all "$*"
+	exit "$KSFT_SKIP"
+}
+
+# wait_for SECONDS COMMAND...: until the command succeeds.
+wait_for()
+{
+	local tries=$(($1 * 20))
+	shift
+	until "$@" >/dev/null 2>&1; do
+		((tries--)) || return 1
+		sleep 0.05
+	done
+}
+
+# check DESCRIPTION COMMAND...: one test of the plan.
+check()
+{
+	local description=$1
+	shift
+	if "$@"; then
+		ktap_test_pass "$description"
+	else
+		ktap_test_fail "$description"
+	fi
+}
