@@ -29,6 +29,14 @@ int run_ordered_workqueue(struct sample *s, unsigned int ops);
 int run_kthread_worker_same_cpu(struct sample *s, unsigned int ops);
 int run_kthread_worker_cross_cpu(struct sample *s, unsigned int ops);
 
+/* callers.c */
+int run_mutex_callers_1(struct sample *s, unsigned int ops);
+int run_mutex_callers_2(struct sample *s, unsigned int ops);
+int run_mutex_callers_4(struct sample *s, unsigned int ops);
+int run_rt_mutex_callers_1(struct sample *s, unsigned int ops);
+int run_rt_mutex_callers_2(struct sample *s, unsigned int ops);
+int run_rt_mutex_callers_4(struct sample *s, unsigned int ops);
+
 /* irq.c */
 int run_threaded_irq(struct sample *s, unsigned int ops);
 

@@ -34,6 +34,12 @@ static const struct figure figures[] = {
 				run_kthread_worker_same_cpu,	  64, LOOP, 1 },
 	{ "base.kthread_worker_cross_cpu",
 				run_kthread_worker_cross_cpu,	  64, LOOP, 2 },
+	{ "base.mutex_callers_1",	run_mutex_callers_1,	 512, LOOP, 1 },
+	{ "base.mutex_callers_2",	run_mutex_callers_2,	 512, LOOP, 2 },
+	{ "base.mutex_callers_4",	run_mutex_callers_4,	 512, LOOP, 4 },
+	{ "base.rt_mutex_callers_1",	run_rt_mutex_callers_1,	 512, LOOP, 1 },
+	{ "base.rt_mutex_callers_2",	run_rt_mutex_callers_2,	 512, LOOP, 2 },
+	{ "base.rt_mutex_callers_4",	run_rt_mutex_callers_4,	 512, LOOP, 4 },
 	{ "base.threaded_irq",		run_threaded_irq,	  64, CLOCK, 1 },
 };
 
