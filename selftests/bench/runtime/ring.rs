@@ -83,8 +83,7 @@ impl Figure for Batch32 {
     fn run(s: &mut Sample, ops: u32) -> Result {
         ring!(tx, rx);
         s.ns = timed_loop!(ops, {
-            let (free, _) = tx.spare();
-            let Some(free) = free.first_chunk_mut::<BATCH>() else {
+            let Some(free) = tx.spare_chunk::<BATCH>() else {
                 return Err(ENOSPC);
             };
             for slot in free {
@@ -93,8 +92,7 @@ impl Figure for Batch32 {
             // SAFETY: That many were written.
             unsafe { tx.commit(BATCH) };
             forget();
-            let (full, _) = rx.as_slices();
-            let Some(full) = full.first_chunk_mut::<BATCH>() else {
+            let Some(full) = rx.chunk::<BATCH>() else {
                 return Err(EIO);
             };
             use_value(full.iter().fold(0, |sum, v| sum ^ *v));

@@ -6,6 +6,7 @@
 
 #![cfg(not(loom))]
 
+use coop_host::msgq::POSITION_BITS;
 use coop_host::{channel, ring, Consumer, Heap, HeapRing, Producer};
 use proptest::prelude::*;
 use std::collections::VecDeque;
@@ -39,6 +40,8 @@ enum Op {
     Publish,
     PushBatch(usize),
     Commit(usize),
+    CommitChunk,
+    Chunk,
     Pop,
     Peek,
     Drain { max: usize, take: usize },
@@ -57,6 +60,8 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::Publish),
         2 => (0usize..20).prop_map(Op::PushBatch),
         2 => (0usize..20).prop_map(Op::Commit),
+        2 => Just(Op::CommitChunk),
+        2 => Just(Op::Chunk),
         4 => Just(Op::Pop),
         1 => Just(Op::Peek),
         2 => (0usize..20, 0usize..20).prop_map(|(max, take)| Op::Drain { max, take }),
@@ -174,6 +179,37 @@ fn run(capacity: usize, ops: &[Op]) -> Result<(), TestCaseError> {
                 // SAFETY: The first `n` of the spare slots were written just now.
                 unsafe { tx.commit(n) };
                 m.publish();
+            }
+            Op::CommitChunk => {
+                let room = m.room();
+                match tx.spare_chunk::<3>() {
+                    Some(slots) => {
+                        prop_assert!(room >= 3);
+                        for slot in slots.iter_mut() {
+                            let value = m.value();
+                            m.staged.push_back(value.id);
+                            slot.write(value);
+                        }
+                        // SAFETY: All of them were written just now.
+                        unsafe { tx.commit(3) };
+                        m.publish();
+                    }
+                    // Where the memory ends is what `spare` knows.
+                    None => prop_assert!(tx.spare().0.len() < 3),
+                }
+            }
+            Op::Chunk => {
+                let front: Vec<u32> = m.queue.iter().copied().take(3).collect();
+                match rx.chunk::<3>() {
+                    Some(values) => {
+                        prop_assert_eq!(values.each_ref().map(|v| v.id).to_vec(), front);
+                        prop_assert_eq!(rx.release(2), 2);
+                        m.queue.drain(..2);
+                        m.dropped += 2;
+                        m.unreleased = 0;
+                    }
+                    None => prop_assert!(rx.as_slices().0.len() < 3),
+                }
             }
             Op::Pop => {
                 let got = rx.pop();
@@ -307,7 +343,10 @@ fn run(capacity: usize, ops: &[Op]) -> Result<(), TestCaseError> {
         for (id, position) in &positions {
             // What the consumer moved out and did not release yet may count as taken or not.
             if m.unreleased == 0 {
-                prop_assert_eq!(ring.has_taken(*position), !m.queue.contains(id));
+                let taken = !m.queue.contains(id);
+                prop_assert_eq!(ring.has_taken(*position), taken);
+                let low = position & ((1 << POSITION_BITS) - 1);
+                prop_assert_eq!(ring.has_taken(low), taken);
             }
         }
         prop_assert_eq!(m.drops.load(Relaxed), m.dropped);
