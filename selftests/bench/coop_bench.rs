@@ -8,8 +8,12 @@
 
 use kernel::prelude::*;
 
+#[path = "runtime/among.rs"]
+mod among;
 #[path = "runtime/call.rs"]
 mod call;
+#[path = "runtime/callers.rs"]
+mod callers;
 #[path = "runtime/harness.rs"]
 mod harness;
 #[path = "runtime/irq.rs"]
@@ -25,7 +29,7 @@ mod task;
 
 use harness::{entry, Entry, Suite};
 
-static FIGURES: [Entry; 15] = [
+static FIGURES: [Entry; 25] = [
     entry::<ring::PushPop>(),
     entry::<ring::PushPopInMemory>(),
     entry::<ring::Batch32>(),
@@ -34,8 +38,18 @@ static FIGURES: [Entry; 15] = [
     entry::<task::SpawnJoin>(),
     entry::<task::WakeLocal>(),
     entry::<task::WakeRemote>(),
+    entry::<among::Yield<10>>(),
+    entry::<among::Yield<1_000>>(),
+    entry::<among::Yield<100_000>>(),
     entry::<post::Busy>(),
     entry::<post::Idle>(),
+    entry::<call::Inline>(),
+    entry::<among::Inline<10>>(),
+    entry::<among::Inline<1_000>>(),
+    entry::<among::Inline<100_000>>(),
+    entry::<callers::Inline<1>>(),
+    entry::<callers::Inline<2>>(),
+    entry::<callers::Inline<4>>(),
     entry::<call::SameCpu>(),
     entry::<call::CrossCpu>(),
     entry::<irq::ToCoroutine>(),

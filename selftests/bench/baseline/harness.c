@@ -5,9 +5,9 @@
  *
  * Values are nanoseconds of ktime_get_ns() an operation. Under QEMU's
  * `-icount shift=0` a nanosecond is one executed instruction. A value is the
- * median of REPETITIONS repetitions, so that the few which a timer tick falls
- * into do not count; what the measuring itself costs is measured the same way
- * and subtracted.
+ * median of REPETITIONS repetitions, fewer where one takes long, so that the
+ * few which a timer tick falls into do not count; what the measuring itself
+ * costs is measured the same way and subtracted.
  */
 #include <linux/completion.h>
 #include <linux/cpumask.h>
@@ -27,7 +27,7 @@
 #include "harness.h"
 
 #define REPETITIONS	31
-#define SETTLE_MS	100
+#define SETTLE_MS	12
 
 struct result {
 	/* Tenths of a unit; 0: not measured yet. */
@@ -78,14 +78,21 @@ static int compare_u64(const void *a, const void *b)
  * do more than one operation.
  */
 static int median_of(int (*run)(struct sample *s, unsigned int ops),
-		     unsigned int ops, u64 overhead, struct result *median)
+		     unsigned int ops, unsigned int repetitions, u64 overhead,
+		     struct result *median)
 {
 	u64 tenths[REPETITIONS], raw;
 	struct sample s;
 	unsigned int i;
 	int ret;
 
-	for (i = 0; i < REPETITIONS; i++) {
+	repetitions = min(repetitions ?: REPETITIONS, REPETITIONS);
+	for (i = 0; i < repetitions; i++) {
+		/*
+		 * What the repetition before left to be done elsewhere comes
+		 * first, and the next tick is far.
+		 */
+		msleep(SETTLE_MS);
 		s.ns = 0;
 		s.ops = ops;
 		ret = run(&s, ops);
@@ -97,8 +104,8 @@ static int median_of(int (*run)(struct sample *s, unsigned int ops),
 		raw -= min(raw, overhead * ops);
 		tenths[i] = div64_u64(raw + s.ops / 2, s.ops);
 	}
-	sort(tenths, REPETITIONS, sizeof(tenths[0]), compare_u64, NULL);
-	median->tenths = tenths[REPETITIONS / 2];
+	sort(tenths, repetitions, sizeof(tenths[0]), compare_u64, NULL);
+	median->tenths = tenths[repetitions / 2];
 	median->ops = s.ops;
 	return 0;
 }
@@ -133,14 +140,13 @@ static int measure(const struct figure *f, struct result *result)
 		return ret;
 	}
 
-	/* What the figure before left to be done elsewhere comes first. */
-	msleep(SETTLE_MS);
 	ret = median_of(f->overhead == LOOP ? run_empty_loop : run_clock_pair,
-			f->ops, 0, &overhead);
+			f->ops, REPETITIONS, 0, &overhead);
 	if (ret)
 		return ret;
 	bench_mark(MARK_FIGURE);
-	ret = median_of(f->run, f->ops, overhead.tenths, result);
+	ret = median_of(f->run, f->ops, f->repetitions, overhead.tenths,
+			result);
 	bench_mark(MARK_END);
 	/* Marks surround each single operation as the clock reads do. */
 	if (f->overhead == CLOCK)

@@ -37,6 +37,7 @@ struct sample {
  * @ops: operations a repetition: few enough to fall between two timer ticks
  * @overhead: what to subtract
  * @cpus: online CPUs it needs
+ * @repetitions: 0: as many as others
  */
 struct figure {
 	const char *name;
@@ -44,6 +45,7 @@ struct figure {
 	unsigned int ops;
 	enum overhead overhead;
 	unsigned int cpus;
+	unsigned int repetitions;
 };
 
 /*

@@ -3,12 +3,11 @@
 //! Calls: a request, and the wait for its reply.
 
 use crate::harness::*;
+use coop_domain::prelude::*;
 use kernel::prelude::*;
 
-/// Calls from [`cpu`] into a domain whose home thread is bound to `home`, which is the only one to
-/// run it.
-fn run(s: &mut Sample, ops: u32, home: u32) -> Result {
-    let domain = domain_on(home)?;
+/// A coroutine of `domain` that answers each `u64` with the next one.
+fn server(domain: &Domain) -> Result<Caller<u64, u64>> {
     let (tx, mut rx) = domain.call_mailbox::<u64, u64>()?;
     domain
         .spawn(c"server", async move {
@@ -18,6 +17,12 @@ fn run(s: &mut Sample, ops: u32, home: u32) -> Result {
             }
         })?
         .detach();
+    Ok(tx)
+}
+
+/// Calls from [`cpu`] into `domain`.
+pub(crate) fn run(s: &mut Sample, ops: u32, domain: &Domain) -> Result {
+    let tx = server(domain)?;
     s.ns = timed_loop!(ops, {
         if tx.call(1)? != 2 {
             return Err(EIO);
@@ -26,7 +31,20 @@ fn run(s: &mut Sample, ops: u32, home: u32) -> Result {
     Ok(())
 }
 
-/// One op: one call, a `u64` there and a `u64` back, into a domain of the caller's CPU.
+/// One op: one call, a `u64` there and a `u64` back, into an idle domain, which the caller runs
+/// itself.
+pub(crate) struct Inline;
+
+impl Figure for Inline {
+    const NAME: &'static CStr = c"call.inline";
+    const OPS: u32 = 4096;
+
+    fn run(s: &mut Sample, ops: u32) -> Result {
+        run(s, ops, &domain_on(cpu())?)
+    }
+}
+
+/// One op: one call into a domain of the caller's CPU that only its home thread runs.
 pub(crate) struct SameCpu;
 
 impl Figure for SameCpu {
@@ -34,7 +52,7 @@ impl Figure for SameCpu {
     const OPS: u32 = 64;
 
     fn run(s: &mut Sample, ops: u32) -> Result {
-        run(s, ops, cpu())
+        run(s, ops, &dedicated_on(cpu())?)
     }
 }
 
@@ -47,6 +65,6 @@ impl Figure for CrossCpu {
     const CPUS: u32 = 2;
 
     fn run(s: &mut Sample, ops: u32) -> Result {
-        run(s, ops, other_cpu())
+        run(s, ops, &dedicated_on(other_cpu())?)
     }
 }

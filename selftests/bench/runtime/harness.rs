@@ -52,6 +52,8 @@ pub(crate) trait Figure {
     const OVERHEAD: Overhead = Overhead::Loop;
     /// Online CPUs it needs.
     const CPUS: u32 = 1;
+    /// Repetitions; 0: as many as others.
+    const REPETITIONS: u32 = 0;
 
     /// One repetition, on a kernel thread bound to [`cpu`].
     fn run(s: &mut Sample, ops: u32) -> Result;
@@ -65,6 +67,7 @@ pub(crate) struct Entry {
     ops: c_uint,
     overhead: Overhead,
     cpus: c_uint,
+    repetitions: c_uint,
 }
 
 // SAFETY: Immutable; the name is a static string.
@@ -90,6 +93,7 @@ pub(crate) const fn entry<F: Figure>() -> Entry {
         ops: F::OPS,
         overhead: F::OVERHEAD,
         cpus: F::CPUS,
+        repetitions: F::REPETITIONS,
     }
 }
 
@@ -258,6 +262,13 @@ impl Drop for Fifo {
 
 /// A domain whose home thread is bound to `cpu`.
 pub(crate) fn domain_on(cpu: u32) -> Result<Domain> {
+    Domain::builder(c"bench", this_module::<crate::LocalModule>())
+        .cpu(cpu)
+        .build()
+}
+
+/// The same, and nobody else runs it.
+pub(crate) fn dedicated_on(cpu: u32) -> Result<Domain> {
     Domain::builder(c"bench", this_module::<crate::LocalModule>())
         .cpu(cpu)
         .build()

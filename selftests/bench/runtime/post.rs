@@ -11,7 +11,8 @@ use kernel::time::Delta;
 /// A mailbox of `domain` whose messages nobody needs.
 fn mailbox(domain: &Domain) -> Result<Sender<u64>> {
     let (tx, mut rx) = domain.mailbox_with::<u64>(Capacity {
-        task: 512,
+        // The largest figure and its warm-up.
+        task: 2048,
         softirq: 0,
         hardirq: 0,
     })?;

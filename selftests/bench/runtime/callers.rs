@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Threads on several CPUs that call one domain at once.
+//!
+//! C header: `selftests/bench/baseline/callers.h`.
+
+use crate::harness::*;
+use coop_domain::prelude::*;
+use core::cell::UnsafeCell;
+use core::ffi::{c_int, c_uint, c_void};
+use kernel::prelude::*;
+
+/// What is to be worked on by one at a time: `struct load`.
+#[repr(C)]
+struct Load {
+    words: UnsafeCell<[u64; 4]>,
+    done: UnsafeCell<u64>,
+}
+
+// SAFETY: Only C touches it, and only in a coroutine of one domain.
+unsafe impl Sync for Load {}
+
+static LOAD: Load = Load {
+    words: UnsafeCell::new([0; 4]),
+    done: UnsafeCell::new(0),
+};
+
+extern "C" {
+    fn coop_bench_work(load: *const Load);
+    fn coop_bench_callers(
+        s: *mut Sample,
+        ops: c_uint,
+        callers: c_uint,
+        op: unsafe extern "C" fn(*const c_void) -> c_int,
+        arg: *const c_void,
+        load: *const Load,
+    ) -> c_int;
+}
+
+/// # Safety
+///
+/// `tx` is valid.
+unsafe extern "C" fn call(tx: *const c_void) -> c_int {
+    // SAFETY: Per the function's contract.
+    let tx = unsafe { &*tx.cast::<Caller<u64, u64>>() };
+    match tx.call(1) {
+        Ok(_) => 0,
+        Err(e) => e.to_errno(),
+    }
+}
+
+/// One op: one call, by any of `N` threads with a CPU each that all call one domain, until a certain
+/// number of calls is done. The domain does the work that the mutex of `base.mutex_callers_*`
+/// protects; each thread does a little work of its own between two calls. All CPUs' instructions
+/// count, also those that wait: with the same number of threads, throughput is the inverse.
+pub(crate) struct Inline<const N: u32>;
+
+impl<const N: u32> Figure for Inline<N> {
+    const NAME: &'static CStr = match N {
+        1 => c"call.inline_callers_1",
+        2 => c"call.inline_callers_2",
+        _ => c"call.inline_callers_4",
+    };
+    const OPS: u32 = 512;
+    const CPUS: u32 = N;
+
+    fn run(s: &mut Sample, ops: u32) -> Result {
+        let domain = domain_on(cpu())?;
+        let (tx, mut rx) = domain.call_mailbox::<u64, u64>()?;
+        domain
+            .spawn(c"server", async move {
+                while let Some(request) = rx.recv().await {
+                    let (q, reply) = request.into_parts();
+                    // SAFETY: Coroutines of a domain run one at a time, and only this one works.
+                    unsafe { coop_bench_work(&LOAD) };
+                    let _ = reply.send(q.wrapping_add(1));
+                }
+            })?
+            .detach();
+        let tx: *const Caller<u64, u64> = &tx;
+        // SAFETY: All are valid until it returns; all threads have ended then.
+        let ret = unsafe { coop_bench_callers(s, ops, N, call, tx.cast(), &LOAD) };
+        kernel::error::to_result(ret)
+    }
+}
