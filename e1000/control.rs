@@ -9,32 +9,47 @@ use super::{
     device::{Nic, State},
     regs::Causes,
 };
-use crate::net::Link;
+use crate::net::{Filter, Link};
 
 /// What the network stack asks for, and waits for.
-#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Request {
     Open,
     Close,
+    SetAddress([u8; 6]),
+    SetMtu(u32),
+    SetFilter(Filter),
+    /// Begin anew, if the device is up.
+    Reset,
 }
 
-/// The coroutine that answers [`Request`]s.
+/// The coroutine that answers [`Request`]s, one after the other: none meets another half done.
 pub(super) async fn control(
     nic: Arc<Nic>,
     mut requests: Receiver<coop_domain::Request<Request, Result>>,
 ) -> Result {
     while let Some(request) = requests.recv().await {
         let (request, reply) = request.into_parts();
-        let result = nic.state.with(|state| match request {
-            Request::Open => nic.open(state),
-            Request::Close => nic.close(state),
-        })?;
+        let opening = matches!(request, Request::Open);
+        let result = nic.state.with(|state| nic.handle(state, request))?;
         // If the caller was killed meanwhile, the stack believes that opening failed.
-        if reply.send(result).is_err() && request == Request::Open {
+        if reply.send(result).is_err() && opening {
             nic.state.with(|state| nic.close(state))??;
         }
     }
     Ok(())
+}
+
+/// The coroutine that resets a device that has stopped sending.
+pub(super) async fn recover(nic: Arc<Nic>, requests: Caller<Request, Result>) -> Result {
+    loop {
+        nic.hung.wait().await;
+        pr_warn!("{}: does not send any more: reset\n", nic.interface.name());
+        nic.interface.stats().tx_errors.add(1);
+        let result = requests.ask(Request::Reset).await;
+        if let Err(error) = result.and_then(|result| result) {
+            pr_err!("{}: reset failed: {error:?}\n", nic.interface.name());
+        }
+    }
 }
 
 /// The coroutine that looks after what happens seldom: the link, frames lost.
@@ -46,6 +61,38 @@ pub(super) async fn watch(nic: Arc<Nic>) -> Result {
 }
 
 impl Nic {
+    fn handle(&self, state: &mut State, request: Request) -> Result {
+        match request {
+            Request::Open => self.open(state),
+            Request::Close => self.close(state),
+            Request::SetAddress(address) => {
+                state.settings.address = address;
+                self.apply(state)
+            }
+            Request::SetMtu(mtu) => {
+                state.settings.mtu = mtu;
+                self.apply(state)
+            }
+            Request::SetFilter(filter) => {
+                state.settings.filter = filter;
+                self.apply(state)
+            }
+            Request::Reset if state.up => {
+                self.close(state)?;
+                self.open(state)
+            }
+            Request::Reset => Ok(()),
+        }
+    }
+
+    /// Tells the device of settings that have changed.
+    fn apply(&self, state: &mut State) -> Result {
+        if state.up {
+            self.hw.set_filter(&state.settings);
+        }
+        Ok(())
+    }
+
     fn open(&self, state: &mut State) -> Result {
         if state.up {
             return Err(EBUSY);
@@ -54,7 +101,8 @@ impl Nic {
             state.rx.clear()?;
             return Err(error);
         }
-        self.hw.start(&self.address, &state.rx.ring, &state.tx.ring);
+        self.hw
+            .start(&state.settings, &state.rx.ring, &state.tx.ring);
         state.rx.start(&self.hw);
         state.up = true;
         self.hw.unmask(Causes::RECEIVED.or(Causes::LINK));
@@ -68,6 +116,7 @@ impl Nic {
         state.up = false;
         state.rx.clear()?;
         state.tx.clear()?;
+        self.interface.reset_queue();
         state.link = false;
         self.interface.set_link(Link::default());
         // Whoever waits for room gets its turn and sees that the interface is down.

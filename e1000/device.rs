@@ -5,13 +5,18 @@
 use coop_domain::prelude::*;
 use kernel::{prelude::*, sync::Arc};
 
-use super::{control::Request, hw::Hw, regs::Causes, rx::RxRing, tx::TxRing};
-use crate::net::{Interface, Operations, Skb};
+use super::{
+    control::Request,
+    hw::{Hw, Settings},
+    regs::Causes,
+    rx::RxRing,
+    tx::TxRing,
+};
+use crate::net::{Filter, Interface, Operations, Skb};
 
 /// What all coroutines of a device, and its interrupt, know.
 pub(super) struct Nic {
     pub(super) hw: Hw,
-    pub(super) address: [u8; 6],
     pub(super) interface: Interface,
     /// For the coroutines only: see [`State`].
     pub(super) state: DomainCell<State>,
@@ -23,6 +28,8 @@ pub(super) struct Nic {
     pub(super) attention: Signal,
     /// There may be room in the transmit ring again.
     pub(super) room: Signal,
+    /// The device does not send any more, though it should.
+    pub(super) hung: Signal,
 }
 
 /// What changes. Only one coroutine runs at a time, and none is interrupted by another between two
@@ -30,6 +37,7 @@ pub(super) struct Nic {
 pub(super) struct State {
     pub(super) up: bool,
     pub(super) link: bool,
+    pub(super) settings: Settings,
     pub(super) rx: RxRing,
     pub(super) tx: TxRing,
 }
@@ -74,6 +82,7 @@ impl Drop for Nic {
 pub(super) struct Frontend {
     pub(super) requests: Caller<Request, Result>,
     pub(super) frames: Sender<Skb>,
+    pub(super) nic: Arc<Nic>,
 }
 
 impl Operations for Frontend {
@@ -86,11 +95,27 @@ impl Operations for Frontend {
         let _ = self.requests.call_uninterruptible(Request::Close);
     }
 
-    fn start_xmit(&self, frame: Skb) -> Result<(), Skb> {
+    fn start_xmit(&self, frame: Skb, _more: bool) -> Result<(), Skb> {
         match self.frames.try_post(frame) {
             Err(error) if error.kind() == PostErrorKind::Full => Err(error.into_inner()),
             // Nobody is there to send it, now or later: it is dropped.
             _ => Ok(()),
         }
+    }
+
+    fn tx_timeout(&self) {
+        self.nic.hung.signal();
+    }
+
+    fn set_address(&self, address: [u8; 6]) -> Result {
+        self.requests.call(Request::SetAddress(address))?
+    }
+
+    fn set_mtu(&self, mtu: u32) -> Result {
+        self.requests.call(Request::SetMtu(mtu))?
+    }
+
+    fn set_filter(&self, filter: Filter) -> Result {
+        self.requests.call(Request::SetFilter(filter))?
     }
 }

@@ -13,10 +13,17 @@ use kernel::{
 };
 
 use super::{regs::*, ring::Ring};
-use crate::net;
+use crate::net::{self, Filter};
 
 /// At most 20 000 interrupts a second, as the C driver starts with.
 const INTERRUPT_INTERVAL: u32 = 1_000_000_000 / 256 / 20_000;
+
+/// What the interface is to be like; outlives a reset of the device.
+pub(super) struct Settings {
+    pub(super) address: [u8; 6],
+    pub(super) mtu: u32,
+    pub(super) filter: Filter,
+}
 
 pub(super) struct Hw(net::Regs<END>);
 
@@ -79,23 +86,11 @@ impl Hw {
     /// Sets the device up to send and receive through these rings, and starts it.
     ///
     /// The interrupts stay off.
-    pub(super) fn start(&self, address: &[u8; 6], rx: &Ring, tx: &Ring) {
-        let [a, b, c, d, e, f] = *address;
+    pub(super) fn start(&self, settings: &Settings, rx: &Ring, tx: &Ring) {
         self.access((), |bar| {
             bar.update(CTRL, |ctrl| {
                 ctrl.with_auto_speed(true).with_set_link_up(true)
             });
-            bar.write_reg(RAL::zeroed().with_address(u32::from_le_bytes([a, b, c, d])));
-            bar.write_reg(
-                RAH::zeroed()
-                    .with_address(u16::from_le_bytes([e, f]))
-                    .with_valid(true),
-            );
-            for i in 0..128 {
-                if let Some(mta) = MTA::try_at(i) {
-                    bar.write(mta, MTA::zeroed());
-                }
-            }
             bar.write_reg(ITR::zeroed().with_interval(INTERRUPT_INTERVAL as u16));
 
             bar.write_reg(TDBAL::from_raw(tx.dma_address() as u32));
@@ -122,13 +117,60 @@ impl Hw {
             bar.write_reg(RDLEN::from_raw(rx.bytes()));
             bar.write_reg(RDH::zeroed());
             bar.write_reg(RDT::zeroed());
-            // Buffers of 2 048 bytes are what the bits left at zero say. No filter for multicast
-            // yet: the stack drops what it does not want.
+            bar.write_reg(RXCSUM::zeroed().with_tcp_udp(true));
+        });
+        self.set_filter(settings);
+    }
+
+    /// Chooses which frames are received, and starts that.
+    pub(super) fn set_filter(&self, settings: &Settings) {
+        let filter = &settings.filter;
+        // The own address comes first; unicast ones that do not fit into the registers ask for all
+        // frames, multicast ones go into the hash table.
+        let others = ADDRESSES.saturating_sub(1);
+        let unicast_fits = filter.unicast.len() <= others;
+        let unicast: &[[u8; 6]] = if unicast_fits { &filter.unicast } else { &[] };
+        let exact = Iterator::chain(unicast.iter(), filter.multicast.iter());
+        let rest = exact.clone().skip(others);
+
+        let mut hashed = [0u32; 128];
+        for &[.., fourth, fifth] in rest {
+            let hash = usize::from(fourth >> 4) | usize::from(fifth) << 4;
+            if let Some(bits) = hashed.get_mut(hash >> 5 & 0x7f) {
+                *bits |= 1 << (hash & 0x1f);
+            }
+        }
+        let mut addresses = Iterator::chain(core::iter::once(&settings.address), exact);
+        self.access((), |bar| {
+            for i in 0..ADDRESSES {
+                let (Some(ral), Some(rah)) = (RAL::try_at(i), RAH::try_at(i)) else {
+                    break;
+                };
+                let (low, high) = match addresses.next() {
+                    Some(&[a, b, c, d, e, f]) => (
+                        RAL::zeroed().with_address(u32::from_le_bytes([a, b, c, d])),
+                        RAH::zeroed()
+                            .with_address(u16::from_le_bytes([e, f]))
+                            .with_valid(true),
+                    ),
+                    None => (RAL::zeroed(), RAH::zeroed()),
+                };
+                bar.write(ral, low);
+                bar.write(rah, high);
+            }
+            for (i, bits) in hashed.into_iter().enumerate() {
+                if let Some(mta) = MTA::try_at(i) {
+                    bar.write(mta, MTA::zeroed().with_bits(bits));
+                }
+            }
+            // Buffers of 2 048 bytes are what the bits left at zero say.
             bar.write_reg(
                 RCTL::zeroed()
                     .with_enable(true)
+                    .with_unicast_promiscuous(filter.promiscuous || !unicast_fits)
+                    .with_multicast_promiscuous(filter.promiscuous || filter.all_multicast)
+                    .with_long_frames(settings.mtu > 1500)
                     .with_accept_broadcast(true)
-                    .with_multicast_promiscuous(true)
                     .with_strip_crc(true),
             );
         });

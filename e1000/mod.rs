@@ -7,13 +7,15 @@
 //! | file | has |
 //! | --- | --- |
 //! | [`device`] | what a device consists of, its interrupt, and what the network stack calls |
-//! | [`control`] | the coroutines that open and close it and watch its link |
+//! | [`control`] | the coroutines that open, change and close it, and watch over it |
 //! | [`rx`], [`tx`] | the coroutines that receive and send |
-//! | [`ring`], [`hw`], [`regs`] | the hardware: descriptor rings, what it can do, its registers |
+//! | [`ring`], [`descriptors`] | the rings of descriptors through which frames go |
+//! | [`hw`], [`regs`] | what the device can be told to do, and its registers |
 //!
 //! This file makes all of that for a device that is plugged in, and unmakes it.
 
 mod control;
+mod descriptors;
 mod device;
 mod hw;
 mod regs;
@@ -28,11 +30,25 @@ use kernel::{
 
 use self::{
     device::{Frontend, Nic, State},
-    hw::Hw,
+    hw::{Hw, Settings},
     rx::RxRing,
     tx::TxRing,
 };
-use crate::net;
+use crate::net::{self, Offloads};
+
+/// Descriptors per ring, unless `ethtool -G` says otherwise.
+const RING_LEN: usize = 256;
+
+/// What the device can do. It has a way to cut up TCP over IPv6, too, which nobody vouches for.
+const TRAITS: net::Traits = net::Traits {
+    offloads: Offloads::SCATTER
+        .and(Offloads::TX_CHECKSUM)
+        .and(Offloads::SEGMENT_IPV4)
+        .and(Offloads::RX_CHECKSUM),
+    // Frames of 16 128 bytes with header and checksum.
+    max_mtu: 16_110,
+    max_segments: tx::MAX_SEGMENTS,
+};
 
 /// Frames that may wait for the coroutine that sends, per CPU, before the network stack has to.
 const FRAMES_WAITING: Capacity = Capacity {
@@ -86,23 +102,28 @@ impl E1000 {
             id & 7
         ))?;
         let domain = Domain::builder(&name, this_module::<crate::DriverModule>()).build()?;
-        let (interface, gro) = net::Interface::new(pdev.as_ref())?;
+        let (interface, gro) = net::Interface::new(pdev.as_ref(), &TRAITS)?;
         let state = State {
             up: false,
             link: false,
-            rx: RxRing::new(pdev.as_ref(), interface.clone())?,
-            tx: TxRing::new(pdev.as_ref())?,
+            settings: Settings {
+                address,
+                mtu: 1500,
+                filter: net::Filter::default(),
+            },
+            rx: RxRing::new(pdev.as_ref(), interface.clone(), RING_LEN)?,
+            tx: TxRing::new(pdev.as_ref(), RING_LEN)?,
         };
         let nic = Arc::new(
             Nic {
                 hw,
-                address,
                 interface: interface.clone(),
                 state: domain.cell(state),
                 received: Arc::new(Signal::new(), GFP_KERNEL)?,
                 sent: Signal::new(),
                 attention: Signal::new(),
                 room: Signal::new(),
+                hung: Signal::new(),
             },
             GFP_KERNEL,
         )?;
@@ -111,6 +132,9 @@ impl E1000 {
         let (frames, frames_here) = domain.mailbox_with(FRAMES_WAITING)?;
         domain
             .spawn(c"control", control::control(nic.clone(), requests_here))?
+            .detach();
+        domain
+            .spawn(c"recover", control::recover(nic.clone(), requests.clone()))?
             .detach();
         domain
             .spawn(c"watch", control::watch(nic.clone()))?
@@ -124,9 +148,14 @@ impl E1000 {
         domain.spawn(c"reclaim", tx::reclaim(nic.clone()))?.detach();
 
         let received = nic.received.clone();
-        net::request_irq(pdev, c"coop_e1000", received, move || nic.interrupt())?;
-        let registration =
-            net::Registration::new(interface, &address, Frontend { requests, frames })?;
+        let here = nic.clone();
+        net::request_irq(pdev, c"coop_e1000", received, move || here.interrupt())?;
+        let frontend = Frontend {
+            requests,
+            frames,
+            nic,
+        };
+        let registration = net::Registration::new(interface, &address, frontend)?;
         Ok(Self {
             _registration: registration,
             _domain: domain,

@@ -57,8 +57,12 @@ register! {
     /// Receive control.
     pub(super) RCTL(u32) @ 0x0100 {
         1:1 enable => bool;
+        /// Accept all unicast frames.
+        3:3 unicast_promiscuous => bool;
         /// Accept all multicast frames.
         4:4 multicast_promiscuous => bool;
+        /// Accept frames of more than 1 522 bytes.
+        5:5 long_frames => bool;
         15:15 accept_broadcast => bool;
         /// Strip the Ethernet checksum.
         26:26 strip_crc => bool;
@@ -94,17 +98,26 @@ register! {
     /// Frames missed for want of a buffer; reading clears it.
     pub(super) MPC(u32) @ 0x4010 { 31:0 count; }
 
-    /// Multicast filter.
+    /// Receive checksum control.
+    pub(super) RXCSUM(u32) @ 0x5000 {
+        /// Verify those of TCP and UDP.
+        9:9 tcp_udp => bool;
+    }
+
+    /// Multicast filter: a bit for each value of a hash.
     pub(super) MTA(u32)[128] @ 0x5200 { 31:0 bits; }
 
-    /// Receive address 0: bytes 0 to 3.
-    pub(super) RAL(u32) @ 0x5400 { 31:0 address; }
-    /// Receive address 0: bytes 4 and 5.
-    pub(super) RAH(u32) @ 0x5404 {
+    /// Addresses that frames are received for, the interface's own first: bytes 0 to 3.
+    pub(super) RAL(u32)[ADDRESSES, stride = 8] @ 0x5400 { 31:0 address; }
+    /// Bytes 4 and 5.
+    pub(super) RAH(u32)[ADDRESSES, stride = 8] @ 0x5404 {
         15:0 address;
         31:31 valid => bool;
     }
 }
+
+/// How many addresses the device compares exactly; those of further multicast groups are hashed.
+pub(super) const ADDRESSES: usize = 15;
 
 /// A set of interrupt causes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,48 +157,5 @@ impl From<kernel::num::Bounded<u32, 32>> for Causes {
 impl From<Causes> for kernel::num::Bounded<u32, 32> {
     fn from(causes: Causes) -> Self {
         causes.0.into()
-    }
-}
-
-/// Second word of a receive descriptor; the first one is the address of the buffer.
-#[derive(Clone, Copy)]
-pub(super) struct RxStatus(pub(super) u64);
-
-impl RxStatus {
-    /// The device is done with the descriptor.
-    pub(super) fn is_done(self) -> bool {
-        self.0 & 1 << 32 != 0
-    }
-
-    /// This is the last descriptor of its frame.
-    pub(super) fn is_end_of_packet(self) -> bool {
-        self.0 & 1 << 33 != 0
-    }
-
-    /// Checksum, symbol, sequence, carrier extension or data error.
-    pub(super) fn is_bad(self) -> bool {
-        const CE_SE_SEQ_CXE_RXE: u64 = 0x97;
-        self.0 >> 40 & CE_SE_SEQ_CXE_RXE != 0
-    }
-
-    pub(super) fn len(self) -> u32 {
-        (self.0 & 0xffff) as u32
-    }
-}
-
-/// Second word of a transmit descriptor; the first one is the address of the data.
-#[derive(Clone, Copy)]
-pub(super) struct TxStatus(pub(super) u64);
-
-impl TxStatus {
-    /// A whole frame of `len` bytes: append the checksum, report when it is sent.
-    pub(super) fn send(len: u32) -> Self {
-        const EOP_IFCS_RS: u64 = 0x0b;
-        Self(u64::from(len & 0xffff) | EOP_IFCS_RS << 24)
-    }
-
-    /// The device is done with the descriptor.
-    pub(super) fn is_done(self) -> bool {
-        self.0 & 1 << 32 != 0
     }
 }

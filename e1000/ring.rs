@@ -3,8 +3,7 @@
 //! A ring of descriptors, shared with the device.
 //!
 //! The device owns the descriptors from its head register up to, not including, its tail register;
-//! the driver owns the others. A descriptor is two words: an address, which the driver writes, and
-//! a word that says how long the data are and, once the device sets a bit in it, how it went.
+//! the driver owns the others. A descriptor is two words: see [`descriptors`](super::descriptors).
 
 use kernel::{
     device::{Bound, Device},
@@ -16,22 +15,34 @@ use kernel::{
 
 pub(super) struct Ring {
     words: Coherent<[u64]>,
+    len: usize,
 }
 
 impl Ring {
-    /// How many descriptors a ring has. One of them always stays empty: head = tail means that the
-    /// device owns none, and must not come to mean that it owns all.
-    pub(super) const LEN: usize = 256;
-
-    pub(super) fn new(dev: &Device<Bound>) -> Result<Self> {
+    /// Makes a ring of `len` descriptors, a power of two. One of them always stays empty: head =
+    /// tail means that the device owns none, and must not come to mean that it owns all.
+    pub(super) fn new(dev: &Device<Bound>, len: usize) -> Result<Self> {
+        if !len.is_power_of_two() {
+            return Err(EINVAL);
+        }
         Ok(Self {
-            words: Coherent::zeroed_slice(dev, 2 * Self::LEN, GFP_KERNEL)?,
+            words: Coherent::zeroed_slice(dev, 2 * len, GFP_KERNEL)?,
+            len,
         })
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
     /// The descriptor after `index`.
-    pub(super) fn next(index: usize) -> usize {
-        (index + 1) % Self::LEN
+    pub(super) fn next(&self, index: usize) -> usize {
+        index.wrapping_add(1) & self.len.wrapping_sub(1)
+    }
+
+    /// How many descriptors there are from `from` up to, not including, `to`.
+    pub(super) fn distance(&self, from: usize, to: usize) -> usize {
+        to.wrapping_sub(from) & self.len.wrapping_sub(1)
     }
 
     /// Where the device finds the ring.
@@ -44,9 +55,9 @@ impl Ring {
     }
 
     /// Writes a descriptor. The device sees it once the tail register has passed it.
-    pub(super) fn write(&self, index: usize, address: DmaAddress, status: u64) -> Result {
-        io_write!(self.words, [try: 2 * index], address);
-        io_write!(self.words, [try: 2 * index + 1], status);
+    pub(super) fn write(&self, index: usize, first: u64, second: u64) -> Result {
+        io_write!(self.words, [try: 2 * index], first);
+        io_write!(self.words, [try: 2 * index + 1], second);
         Ok(())
     }
 
@@ -60,7 +71,7 @@ impl Ring {
 
     /// Clears all descriptors, for a device that is at rest.
     pub(super) fn clear(&self) -> Result {
-        for index in 0..Self::LEN {
+        for index in 0..self.len {
             self.write(index, 0, 0)?;
         }
         Ok(())

@@ -9,15 +9,11 @@ use kernel::{
     sync::Arc,
 };
 
-use super::{
-    device::Nic,
-    hw::Hw,
-    regs::{Causes, RxStatus},
-    ring::Ring,
-};
-use crate::net::{BhOff, Gro, Interface, RxBuffers, Skb};
+use super::{descriptors::RxStatus, device::Nic, hw::Hw, regs::Causes, ring::Ring};
+use crate::net::{BhOff, Gro, Interface, RxBuffers, Skb, Stats};
 
-/// What the device may write to a buffer at most: see `RCTL` in [`Hw::start`].
+/// What the device may write to a buffer at most: see `RCTL` in [`Hw::set_filter`]. Longer frames
+/// are in several.
 const BUFFER_SIZE: u32 = 2048;
 
 /// Frames up to this length are copied, and their buffer used again.
@@ -34,21 +30,32 @@ pub(super) struct RxRing {
     buffers: RxBuffers,
     /// The next descriptor that the device will be done with.
     next: usize,
+    partial: Partial,
+}
+
+/// The frame whose end has not come yet.
+enum Partial {
+    None,
+    Frame(Skb),
+    /// Part of it was bad, or could not be kept.
+    Lost,
 }
 
 impl RxRing {
-    pub(super) fn new(dev: &Device<Bound>, interface: Interface) -> Result<Self> {
+    pub(super) fn new(dev: &Device<Bound>, interface: Interface, len: usize) -> Result<Self> {
         Ok(Self {
-            ring: Ring::new(dev)?,
-            buffers: RxBuffers::new(dev, interface, Ring::LEN, BUFFER_SIZE)?,
+            ring: Ring::new(dev, len)?,
+            buffers: RxBuffers::new(dev, interface, len, BUFFER_SIZE)?,
             next: 0,
+            partial: Partial::None,
         })
     }
 
     /// Fills the ring with buffers.
     pub(super) fn fill(&mut self) -> Result {
         self.next = 0;
-        for index in 0..Ring::LEN {
+        self.partial = Partial::None;
+        for index in 0..self.ring.len() {
             self.ring.write(index, self.buffers.fill(index)?, 0)?;
         }
         Ok(())
@@ -56,12 +63,13 @@ impl RxRing {
 
     /// Hands the ring over to the device, which has just been started.
     pub(super) fn start(&self, hw: &Hw) {
-        hw.set_rx_tail(Ring::LEN as u32 - 1);
+        hw.set_rx_tail(self.ring.len().wrapping_sub(1) as u32);
     }
 
     /// Gives all buffers back. The device must be at rest.
     pub(super) fn clear(&mut self) -> Result {
         self.buffers.clear();
+        self.partial = Partial::None;
         self.ring.clear()
     }
 
@@ -86,22 +94,14 @@ impl RxRing {
                 break;
             }
             budget -= 1;
-            if status.is_bad() || !status.is_end_of_packet() {
-                stats.rx_errors.add(1);
-            } else {
-                match self.take(bh, status.len()) {
-                    Ok(frame) => {
-                        bytes += u64::from(status.len());
-                        frames.push_within_capacity(frame)?;
-                    }
-                    // The buffer stays for the next frame.
-                    Err(_) => stats.rx_dropped.add(1),
-                }
+            if let Some(frame) = self.take(bh, status, stats) {
+                bytes += u64::from(frame.len());
+                frames.push_within_capacity(frame)?;
             }
             self.ring
                 .write(self.next, self.buffers.address(self.next)?, 0)?;
             last = Some(self.next);
-            self.next = Ring::next(self.next);
+            self.next = self.ring.next(self.next);
         }
 
         if let Some(last) = last {
@@ -111,12 +111,45 @@ impl RxRing {
         Ok(budget == 0)
     }
 
-    fn take(&mut self, bh: &BhOff, len: u32) -> Result<Skb> {
-        if len <= COPY_BREAK {
-            self.buffers.copy(bh, self.next, len)
-        } else {
-            self.buffers.exchange(bh, self.next, len)
+    /// Takes what is in the next buffer; gives a frame if that was the end of one. Frames that are
+    /// lost are counted; their buffers stay for the next ones.
+    fn take(&mut self, bh: &BhOff, status: RxStatus, stats: &Stats) -> Option<Skb> {
+        let (end, len) = (status.is_end_of_packet(), status.len());
+        let frame = match core::mem::replace(&mut self.partial, Partial::None) {
+            Partial::Lost => Err(None),
+            _ if status.is_bad() => Err(Some(&stats.rx_errors)),
+            Partial::None if end && len <= COPY_BREAK => self
+                .buffers
+                .copy(bh, self.next, len)
+                .map_err(|_| Some(&stats.rx_dropped)),
+            Partial::None => self
+                .buffers
+                .exchange(bh, self.next, len)
+                .map_err(|_| Some(&stats.rx_dropped)),
+            Partial::Frame(mut frame) => self
+                .buffers
+                .append(&mut frame, self.next, len)
+                .map(|()| frame)
+                .map_err(|_| Some(&stats.rx_dropped)),
+        };
+        match frame {
+            Ok(mut frame) if end => {
+                if status.checksum_is_good() {
+                    frame.checksum_is_good();
+                }
+                return Some(frame);
+            }
+            Ok(frame) => self.partial = Partial::Frame(frame),
+            Err(counter) => {
+                if let Some(counter) = counter {
+                    counter.add(1);
+                }
+                if !end {
+                    self.partial = Partial::Lost;
+                }
+            }
         }
+        None
     }
 }
 

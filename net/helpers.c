@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
 /* See helpers.h. Each function is a few instructions; the thinking is in net/sys/. */
-#include <linux/dma-mapping.h>
 #include <linux/etherdevice.h>
 #include <linux/ethtool.h>
 #include <linux/netdevice.h>
@@ -38,7 +37,64 @@ static netdev_tx_t coop_net_start_xmit(struct sk_buff *skb, struct net_device *d
 {
 	struct coop_net_priv *priv = netdev_priv(dev);
 
-	return priv->callbacks->start_xmit(priv->driver, skb);
+	return priv->callbacks->start_xmit(priv->driver, skb, netdev_xmit_more());
+}
+
+static void coop_net_tx_timeout(struct net_device *dev, unsigned int queue)
+{
+	struct coop_net_priv *priv = netdev_priv(dev);
+
+	priv->callbacks->tx_timeout(priv->driver);
+}
+
+static int coop_net_change_address(struct net_device *dev, void *sockaddr)
+{
+	struct coop_net_priv *priv = netdev_priv(dev);
+	const u8 *address = ((struct sockaddr *)sockaddr)->sa_data;
+	int error;
+
+	if (!is_valid_ether_addr(address))
+		return -EADDRNOTAVAIL;
+	error = priv->callbacks->set_address(priv->driver, address);
+	if (!error)
+		eth_hw_addr_set(dev, address);
+	return error;
+}
+
+static int coop_net_change_mtu(struct net_device *dev, int mtu)
+{
+	struct coop_net_priv *priv = netdev_priv(dev);
+	int error = priv->callbacks->set_mtu(priv->driver, mtu);
+
+	if (!error)
+		WRITE_ONCE(dev->mtu, mtu);
+	return error;
+}
+
+static int coop_net_set_rx_mode(struct net_device *dev, struct netdev_hw_addr_list *unicast,
+				struct netdev_hw_addr_list *multicast)
+{
+	struct coop_net_priv *priv = netdev_priv(dev);
+	struct coop_net_filter filter = {
+		.promiscuous = dev->flags & IFF_PROMISC,
+		.all_multicast = dev->flags & IFF_ALLMULTI,
+	};
+	struct netdev_hw_addr *address;
+	unsigned int i = 0;
+	int error;
+
+	filter.addresses = kmalloc_array(unicast->count + multicast->count, ETH_ALEN, GFP_KERNEL);
+	if (!filter.addresses)
+		return -ENOMEM;
+	netdev_hw_addr_list_for_each(address, unicast)
+		ether_addr_copy(filter.addresses[i++], address->addr);
+	filter.unicast = i;
+	netdev_hw_addr_list_for_each(address, multicast)
+		ether_addr_copy(filter.addresses[i++], address->addr);
+	filter.multicast = i - filter.unicast;
+	error = priv->callbacks->set_filter(priv->driver, &filter);
+	kfree(filter.addresses);
+	return error;
 }
 
 /* The driver's coroutines write the counters while we read: each is one word. */
@@ -53,6 +109,7 @@ static void coop_net_get_stats64(struct net_device *dev, struct rtnl_link_stats6
 	to->rx_missed_errors = READ_ONCE(from->rx_missed_errors);
 	to->tx_packets = READ_ONCE(from->tx_packets);
 	to->tx_bytes = READ_ONCE(from->tx_bytes);
+	to->tx_errors = READ_ONCE(from->tx_errors);
 	to->tx_dropped = READ_ONCE(from->tx_dropped);
 }
 
@@ -62,6 +119,10 @@ static const struct net_device_ops coop_net_device_ops = {
 	.ndo_start_xmit		= coop_net_start_xmit,
 	.ndo_get_stats64	= coop_net_get_stats64,
 	.ndo_validate_addr	= eth_validate_addr,
+	.ndo_tx_timeout		= coop_net_tx_timeout,
+	.ndo_set_mac_address	= coop_net_change_address,
+	.ndo_change_mtu		= coop_net_change_mtu,
+	.ndo_set_rx_mode_async	= coop_net_set_rx_mode,
 };
 
 static int coop_net_get_link_ksettings(struct net_device *dev,
@@ -88,7 +149,7 @@ static int coop_net_no_poll(struct napi_struct *napi, int budget)
 	return 0;
 }
 
-struct net_device *coop_net_alloc(struct device *parent)
+struct net_device *coop_net_alloc(struct device *parent, const struct coop_net_traits *traits)
 {
 	struct net_device *dev = alloc_etherdev(sizeof(struct coop_net_priv));
 	struct coop_net_priv *priv;
@@ -98,8 +159,12 @@ struct net_device *coop_net_alloc(struct device *parent)
 	SET_NETDEV_DEV(dev, parent);
 	dev->netdev_ops = &coop_net_device_ops;
 	dev->ethtool_ops = &coop_net_ethtool_ops;
-	dev->max_mtu = ETH_DATA_LEN;
-	dev->features |= NETIF_F_HIGHDMA;
+	dev->max_mtu = traits->max_mtu;
+	dev->features |= traits->features | NETIF_F_HIGHDMA;
+	dev->hw_features |= traits->hw_features;
+	dev->vlan_features |= traits->features & (NETIF_F_SG | NETIF_F_CSUM_MASK | NETIF_F_ALL_TSO);
+	dev->priv_flags |= IFF_UNICAST_FLT | IFF_LIVE_ADDR_CHANGE;
+	netif_set_tso_max_segs(dev, traits->max_segments);
 	priv = netdev_priv(dev);
 	set_bit(NAPI_STATE_NO_BUSY_POLL, &priv->napi.state);
 	netif_napi_add(dev, &priv->napi, coop_net_no_poll);
@@ -181,6 +246,28 @@ void coop_net_wake_queue(struct net_device *dev)
 		netif_wake_queue(dev);
 }
 
+/* A frame was given to the device. Whether to tell it so, or first wait for more. */
+bool coop_net_sent(struct net_device *dev, unsigned int bytes, bool more)
+{
+	return __netdev_sent_queue(dev, bytes, more);
+}
+
+void coop_net_completed(struct net_device *dev, unsigned int frames, unsigned int bytes)
+{
+	netdev_completed_queue(dev, frames, bytes);
+}
+
+/* Nothing is being sent any more. */
+void coop_net_reset_queue(struct net_device *dev)
+{
+	netdev_reset_queue(dev);
+}
+
+struct napi_struct *coop_net_napi(struct net_device *dev)
+{
+	return &((struct coop_net_priv *)netdev_priv(dev))->napi;
+}
+
 void coop_net_bh_disable(void)
 {
 	local_bh_disable();
@@ -200,10 +287,12 @@ void coop_net_receive(struct net_device *dev, struct sk_buff *skb)
 {
 	struct coop_net_priv *priv = netdev_priv(dev);
 
-	if (likely(netif_running(dev)))
-		gro_receive_skb(&priv->napi.gro, skb);
-	else
+	if (unlikely(!netif_running(dev))) {
 		dev_kfree_skb_any(skb);
+		return;
+	}
+	skb->protocol = eth_type_trans(skb, dev);
+	gro_receive_skb(&priv->napi.gro, skb);
 }
 
 /* What gro_flush_normal() does; that one calls a function that is not exported. */
@@ -218,96 +307,4 @@ void coop_net_flush(struct net_device *dev)
 		INIT_LIST_HEAD(&gro->rx_list);
 		gro->rx_count = 0;
 	}
-}
-
-#define COOP_NET_HEADROOM (NET_SKB_PAD + NET_IP_ALIGN)
-
-static unsigned int coop_net_rx_truesize(unsigned int len)
-{
-	return SKB_DATA_ALIGN(COOP_NET_HEADROOM + len) +
-	       SKB_DATA_ALIGN(sizeof(struct skb_shared_info));
-}
-
-/* A buffer for frames of up to @len bytes, which becomes an sk_buff without a copy. */
-void *coop_net_rx_alloc(unsigned int len)
-{
-	return netdev_alloc_frag(coop_net_rx_truesize(len));
-}
-
-/* Where in @buffer the frame begins. */
-void *coop_net_rx_data(void *buffer)
-{
-	return buffer + COOP_NET_HEADROOM;
-}
-
-void coop_net_rx_free(void *buffer)
-{
-	skb_free_frag(buffer);
-}
-
-/* Bottom halves off. Takes @buffer over, unless it returns NULL. */
-struct sk_buff *coop_net_rx_build(struct net_device *dev, void *buffer, unsigned int size,
-				  unsigned int len)
-{
-	struct sk_buff *skb = napi_build_skb(buffer, coop_net_rx_truesize(size));
-
-	if (unlikely(!skb))
-		return NULL;
-	skb_reserve(skb, COOP_NET_HEADROOM);
-	skb_put(skb, len);
-	skb->protocol = eth_type_trans(skb, dev);
-	return skb;
-}
-
-/* Bottom halves off. Leaves @buffer to its owner. */
-struct sk_buff *coop_net_rx_copy(struct net_device *dev, const void *buffer,
-				 unsigned int len)
-{
-	struct coop_net_priv *priv = netdev_priv(dev);
-	struct sk_buff *skb = napi_alloc_skb(&priv->napi, len);
-
-	if (unlikely(!skb))
-		return NULL;
-	skb_put_data(skb, buffer + COOP_NET_HEADROOM, len);
-	skb->protocol = eth_type_trans(skb, dev);
-	return skb;
-}
-
-/* Frees @skb if it fails. */
-bool coop_net_tx_pad(struct sk_buff *skb)
-{
-	return !eth_skb_pad(skb);
-}
-
-void coop_net_tx_drop(struct sk_buff *skb)
-{
-	dev_kfree_skb_any(skb);
-}
-
-static enum dma_data_direction coop_net_direction(bool to_device)
-{
-	return to_device ? DMA_TO_DEVICE : DMA_FROM_DEVICE;
-}
-
-/* DMA_MAPPING_ERROR if it fails. */
-dma_addr_t coop_net_dma_map(struct device *dev, void *data, unsigned int len, bool to_device)
-{
-	dma_addr_t dma = dma_map_single(dev, data, len, coop_net_direction(to_device));
-
-	return dma_mapping_error(dev, dma) ? DMA_MAPPING_ERROR : dma;
-}
-
-void coop_net_dma_unmap(struct device *dev, dma_addr_t dma, unsigned int len, bool to_device)
-{
-	dma_unmap_single(dev, dma, len, coop_net_direction(to_device));
-}
-
-void coop_net_dma_sync_for_cpu(struct device *dev, dma_addr_t dma, unsigned int len)
-{
-	dma_sync_single_for_cpu(dev, dma, len, DMA_FROM_DEVICE);
-}
-
-void coop_net_dma_sync_for_device(struct device *dev, dma_addr_t dma, unsigned int len)
-{
-	dma_sync_single_for_device(dev, dma, len, DMA_FROM_DEVICE);
 }

@@ -7,13 +7,28 @@
 #ifndef COOP_NET_HELPERS_H
 #define COOP_NET_HELPERS_H
 
+#include <linux/etherdevice.h>
 #include <linux/netdevice.h>
+
+/* Which frames are wanted besides those to the interface's own address. */
+struct coop_net_filter {
+	bool promiscuous;
+	bool all_multicast;
+	unsigned int unicast;
+	unsigned int multicast;
+	/* First the unicast ones, then the multicast ones. */
+	u8 (*addresses)[ETH_ALEN];
+};
 
 /* What the network stack asks of a driver; @driver is what it registered. */
 struct coop_net_callbacks {
 	int (*open)(void *driver);
 	int (*stop)(void *driver);
-	netdev_tx_t (*start_xmit)(void *driver, struct sk_buff *skb);
+	netdev_tx_t (*start_xmit)(void *driver, struct sk_buff *skb, bool more);
+	void (*tx_timeout)(void *driver);
+	int (*set_address)(void *driver, const u8 *address);
+	int (*set_mtu)(void *driver, unsigned int mtu);
+	int (*set_filter)(void *driver, const struct coop_net_filter *filter);
 };
 
 /* Keep in step with struct Stats in stats.rs. */
@@ -25,43 +40,94 @@ struct coop_net_stats {
 	u64 rx_missed_errors;
 	u64 tx_packets;
 	u64 tx_bytes;
+	u64 tx_errors;
 	u64 tx_dropped;
 };
 
-struct net_device *coop_net_alloc(struct device *parent);
+/* What an interface can do; the driver says so when it makes one. */
+struct coop_net_traits {
+	netdev_features_t features;
+	netdev_features_t hw_features;
+	unsigned int max_mtu;
+	/* So many segments at most is a frame cut into. */
+	u16 max_segments;
+};
+
+struct net_device *coop_net_alloc(struct device *parent, const struct coop_net_traits *traits);
 void coop_net_free(struct net_device *dev);
 void coop_net_set_address(struct net_device *dev, const u8 *address);
 int coop_net_register(struct net_device *dev, const struct coop_net_callbacks *callbacks,
 		      void *driver, const struct coop_net_stats *stats);
 void coop_net_unregister(struct net_device *dev);
 const char *coop_net_name(struct net_device *dev);
+struct napi_struct *coop_net_napi(struct net_device *dev);
 
 void coop_net_set_carrier(struct net_device *dev, bool up, u32 mbits, bool full_duplex);
 void coop_net_start_queue(struct net_device *dev);
 void coop_net_stop_queue(struct net_device *dev);
 void coop_net_wake_queue(struct net_device *dev);
+bool coop_net_sent(struct net_device *dev, unsigned int bytes, bool more);
+void coop_net_completed(struct net_device *dev, unsigned int frames, unsigned int bytes);
+void coop_net_reset_queue(struct net_device *dev);
 
 void coop_net_bh_disable(void);
 void coop_net_bh_enable(void);
 void coop_net_receive(struct net_device *dev, struct sk_buff *skb);
 void coop_net_flush(struct net_device *dev);
 
-void *coop_net_rx_alloc(unsigned int len);
-void *coop_net_rx_data(void *buffer);
-void coop_net_rx_free(void *buffer);
-struct sk_buff *coop_net_rx_build(struct net_device *dev, void *buffer, unsigned int size,
-				  unsigned int len);
-struct sk_buff *coop_net_rx_copy(struct net_device *dev, const void *buffer,
-				 unsigned int len);
+/* --- frames.c --- */
 
-bool coop_net_tx_pad(struct sk_buff *skb);
+/* One piece of a frame, as the device finds it. */
+struct coop_net_piece {
+	dma_addr_t dma;
+	u32 len;
+	u32 paged;
+};
+
+enum { COOP_NET_PLAIN, COOP_NET_CHECKSUM, COOP_NET_SEGMENT };
+
+/* What the device is to do with a frame while it sends it; lengths in bytes. */
+struct coop_net_offload {
+	u8 what;
+	bool tcp;
+	/* For COOP_NET_SEGMENT only: IPv4, where its header begins, how long all headers are,
+	 * how much data a segment has.
+	 */
+	bool ipv4;
+	u16 network;
+	u16 headers;
+	u16 segment;
+	/* Where the sum begins, and where it goes. */
+	u16 start;
+	u16 field;
+};
+
+/* What has been sent: frames as the stack gave them, packets as they went over the wire. */
+struct coop_net_sent {
+	u32 frames;
+	u32 frame_bytes;
+	u64 packets;
+	u64 bytes;
+};
+
+void *coop_net_rx_alloc(struct device *dev, unsigned int len, dma_addr_t *dma);
+void coop_net_rx_free(struct device *dev, void *buffer, unsigned int len, dma_addr_t dma);
+struct sk_buff *coop_net_rx_build(struct net_device *netdev, struct device *dev, void *buffer,
+				  unsigned int size, dma_addr_t dma, unsigned int len);
+bool coop_net_rx_append(struct sk_buff *skb, struct device *dev, void *buffer,
+			unsigned int size, dma_addr_t dma, unsigned int len);
+struct sk_buff *coop_net_rx_copy(struct net_device *netdev, struct device *dev,
+				 const void *buffer, dma_addr_t dma, unsigned int len);
+void coop_net_rx_checksum_is_good(struct sk_buff *skb);
+
+int coop_net_tx_map(struct device *dev, struct sk_buff *skb, struct coop_net_piece *pieces,
+		    unsigned int first, unsigned int mask, struct coop_net_offload *offload);
+void coop_net_tx_done(struct device *dev, struct sk_buff *skb,
+		      const struct coop_net_piece *pieces, unsigned int first,
+		      unsigned int mask, unsigned int count, struct coop_net_sent *sent);
+void coop_net_tx_undo(struct device *dev, struct sk_buff *skb,
+		      const struct coop_net_piece *pieces, unsigned int first,
+		      unsigned int mask, unsigned int count);
 void coop_net_tx_drop(struct sk_buff *skb);
-
-dma_addr_t coop_net_dma_map(struct device *dev, void *data, unsigned int len,
-			    bool to_device);
-void coop_net_dma_unmap(struct device *dev, dma_addr_t dma, unsigned int len,
-			bool to_device);
-void coop_net_dma_sync_for_cpu(struct device *dev, dma_addr_t dma, unsigned int len);
-void coop_net_dma_sync_for_device(struct device *dev, dma_addr_t dma, unsigned int len);
 
 #endif /* COOP_NET_HELPERS_H */

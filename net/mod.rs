@@ -10,7 +10,7 @@
 //! | [`Interface`], [`Registration`], [`Operations`] | a `struct net_device`, and what the stack asks of it |
 //! | [`Skb`] | one frame, owned |
 //! | [`BhOff`], [`Gro`] | the way up: frames enter the stack with bottom halves off |
-//! | [`RxBuffers`], [`TxBuffers`] | memory that the device reads and writes |
+//! | [`RxBuffers`], [`TxFrames`] | memory that the device writes, and reads |
 //! | [`enable`], [`request_irq`], [`Regs`] | the PCI function, its interrupt, its registers |
 //! | [`Stats`] | counters, written by the driver, read by anybody |
 
@@ -19,9 +19,10 @@ mod sys;
 
 pub(crate) use self::stats::Stats;
 pub(crate) use self::sys::{
-    buffers::{RxBuffers, TxBuffers},
     gro::{BhOff, Gro},
-    interface::{Interface, Link, Operations, Registration},
+    interface::{Filter, Interface, Link, Offloads, Operations, Registration, Traits},
     pci::{enable, request_irq, Regs},
+    rx_buffers::RxBuffers,
     skb::Skb,
+    tx_frames::{Offload, Sent, TxFrames},
 };

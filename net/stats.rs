@@ -32,6 +32,8 @@ pub(crate) struct Stats {
     pub(crate) rx_missed_errors: Counter,
     pub(crate) tx_packets: Counter,
     pub(crate) tx_bytes: Counter,
+    /// How often the device stopped sending.
+    pub(crate) tx_errors: Counter,
     /// Frames that could not be sent.
     pub(crate) tx_dropped: Counter,
 }
@@ -46,6 +48,7 @@ impl Stats {
             rx_missed_errors: Counter::new(),
             tx_packets: Counter::new(),
             tx_bytes: Counter::new(),
+            tx_errors: Counter::new(),
             tx_dropped: Counter::new(),
         }
     }

@@ -9,24 +9,72 @@ use kernel::{
 
 use crate::net::Stats;
 
-/// `DMA_MAPPING_ERROR`
-pub(super) const DMA_MAPPING_ERROR: dma_addr_t = dma_addr_t::MAX;
-
 /// `netdev_tx_t`
 pub(super) const NETDEV_TX_OK: c_int = 0;
 pub(super) const NETDEV_TX_BUSY: c_int = 0x10;
 
+/// `struct coop_net_callbacks`
 #[repr(C)]
 pub(super) struct Callbacks {
     pub(super) open: unsafe extern "C" fn(*mut c_void) -> c_int,
     pub(super) stop: unsafe extern "C" fn(*mut c_void) -> c_int,
-    pub(super) start_xmit: unsafe extern "C" fn(*mut c_void, *mut sk_buff) -> c_int,
+    pub(super) start_xmit: unsafe extern "C" fn(*mut c_void, *mut sk_buff, bool) -> c_int,
+    pub(super) tx_timeout: unsafe extern "C" fn(*mut c_void),
+    pub(super) set_address: unsafe extern "C" fn(*mut c_void, *const u8) -> c_int,
+    pub(super) set_mtu: unsafe extern "C" fn(*mut c_void, c_uint) -> c_int,
+    pub(super) set_filter: unsafe extern "C" fn(*mut c_void, *const Filter) -> c_int,
+}
+
+/// `struct coop_net_filter`
+#[repr(C)]
+pub(super) struct Filter {
+    pub(super) promiscuous: bool,
+    pub(super) all_multicast: bool,
+    pub(super) unicast: c_uint,
+    pub(super) multicast: c_uint,
+    pub(super) addresses: *const [u8; 6],
+}
+
+/// `struct coop_net_traits`
+#[repr(C)]
+pub(super) struct Traits {
+    pub(super) features: u64,
+    pub(super) hw_features: u64,
+    pub(super) max_mtu: c_uint,
+    pub(super) max_segments: u16,
+}
+
+/// `struct coop_net_piece`
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub(super) struct Piece {
+    pub(super) dma: dma_addr_t,
+    pub(super) len: u32,
+    pub(super) paged: u32,
+}
+
+/// What `struct coop_net_offload` says in its first field.
+pub(super) const CHECKSUM: u8 = 1;
+pub(super) const SEGMENT: u8 = 2;
+
+/// `struct coop_net_offload`
+#[repr(C)]
+#[derive(Default)]
+pub(super) struct Offload {
+    pub(super) what: u8,
+    pub(super) tcp: bool,
+    pub(super) ipv4: bool,
+    pub(super) network: u16,
+    pub(super) headers: u16,
+    pub(super) segment: u16,
+    pub(super) start: u16,
+    pub(super) field: u16,
 }
 
 // `struct lockdep_map`, somewhere inside of `struct device`, is empty in this configuration.
 #[allow(improper_ctypes)]
 extern "C" {
-    pub(super) fn coop_net_alloc(parent: *mut device) -> *mut net_device;
+    pub(super) fn coop_net_alloc(parent: *mut device, traits: *const Traits) -> *mut net_device;
     pub(super) fn coop_net_free(dev: *mut net_device);
     pub(super) fn coop_net_set_address(dev: *mut net_device, address: *const u8);
     pub(super) fn coop_net_register(
@@ -46,38 +94,72 @@ extern "C" {
     pub(super) fn coop_net_start_queue(dev: *mut net_device);
     pub(super) fn coop_net_stop_queue(dev: *mut net_device);
     pub(super) fn coop_net_wake_queue(dev: *mut net_device);
+    pub(super) fn coop_net_sent(dev: *mut net_device, bytes: c_uint, more: bool) -> bool;
+    pub(super) fn coop_net_completed(dev: *mut net_device, frames: c_uint, bytes: c_uint);
+    pub(super) fn coop_net_reset_queue(dev: *mut net_device);
     pub(super) fn coop_net_bh_disable();
     pub(super) fn coop_net_bh_enable();
     pub(super) fn coop_net_receive(dev: *mut net_device, skb: *mut sk_buff);
     pub(super) fn coop_net_flush(dev: *mut net_device);
-    pub(super) fn coop_net_rx_alloc(len: c_uint) -> *mut c_void;
-    pub(super) fn coop_net_rx_data(buffer: *mut c_void) -> *mut c_void;
-    pub(super) fn coop_net_rx_free(buffer: *mut c_void);
+    pub(super) fn coop_net_rx_alloc(
+        dev: *mut device,
+        len: c_uint,
+        dma: *mut dma_addr_t,
+    ) -> *mut c_void;
+    pub(super) fn coop_net_rx_free(
+        dev: *mut device,
+        buffer: *mut c_void,
+        len: c_uint,
+        dma: dma_addr_t,
+    );
     pub(super) fn coop_net_rx_build(
-        dev: *mut net_device,
+        netdev: *mut net_device,
+        dev: *mut device,
         buffer: *mut c_void,
         size: c_uint,
-        len: c_uint,
-    ) -> *mut sk_buff;
-    pub(super) fn coop_net_rx_copy(
-        dev: *mut net_device,
-        buffer: *const c_void,
-        len: c_uint,
-    ) -> *mut sk_buff;
-    pub(super) fn coop_net_tx_pad(skb: *mut sk_buff) -> bool;
-    pub(super) fn coop_net_tx_drop(skb: *mut sk_buff);
-    pub(super) fn coop_net_dma_map(
-        dev: *mut device,
-        data: *mut c_void,
-        len: c_uint,
-        to_device: bool,
-    ) -> dma_addr_t;
-    pub(super) fn coop_net_dma_unmap(
-        dev: *mut device,
         dma: dma_addr_t,
         len: c_uint,
-        to_device: bool,
+    ) -> *mut sk_buff;
+    pub(super) fn coop_net_rx_append(
+        skb: *mut sk_buff,
+        dev: *mut device,
+        buffer: *mut c_void,
+        size: c_uint,
+        dma: dma_addr_t,
+        len: c_uint,
+    ) -> bool;
+    pub(super) fn coop_net_rx_copy(
+        netdev: *mut net_device,
+        dev: *mut device,
+        buffer: *const c_void,
+        dma: dma_addr_t,
+        len: c_uint,
+    ) -> *mut sk_buff;
+    pub(super) fn coop_net_rx_checksum_is_good(skb: *mut sk_buff);
+    pub(super) fn coop_net_tx_map(
+        dev: *mut device,
+        skb: *mut sk_buff,
+        pieces: *mut Piece,
+        first: c_uint,
+        mask: c_uint,
+        offload: *mut Offload,
+    ) -> c_int;
+    pub(super) fn coop_net_tx_done(
+        dev: *mut device,
+        skb: *mut sk_buff,
+        pieces: *const Piece,
+        first: c_uint,
+        mask: c_uint,
+        count: c_uint,
+        sent: *mut crate::net::Sent,
     );
-    pub(super) fn coop_net_dma_sync_for_cpu(dev: *mut device, dma: dma_addr_t, len: c_uint);
-    pub(super) fn coop_net_dma_sync_for_device(dev: *mut device, dma: dma_addr_t, len: c_uint);
+    pub(super) fn coop_net_tx_undo(
+        dev: *mut device,
+        skb: *mut sk_buff,
+        pieces: *const Piece,
+        first: c_uint,
+        mask: c_uint,
+        count: c_uint,
+    );
+    pub(super) fn coop_net_tx_drop(skb: *mut sk_buff);
 }

@@ -9,8 +9,8 @@ use core::ptr::NonNull;
 use kernel::{
     bindings,
     device::{Bound, Device},
-    error::to_result,
-    ffi::{c_int, c_void},
+    error::{from_result, to_result},
+    ffi::{c_int, c_uint, c_void},
     prelude::*,
     str::CStr,
     sync::Arc,
@@ -27,11 +27,70 @@ pub(crate) trait Operations: Send + Sync + 'static {
     /// The interface goes down, and cannot refuse. May sleep; `rtnl` is held.
     fn stop(&self);
 
-    /// Takes a frame to send, or hands it back if there is no room for it.
+    /// Takes a frame to send, or hands it back if there is no room for it. With `more`, another one
+    /// follows at once, and the device need not be told before.
     ///
     /// Bottom halves are off. After a frame was handed back, the queue stays stopped until the
     /// driver makes room and says so with [`Interface::wake_queue`].
-    fn start_xmit(&self, frame: Skb) -> Result<(), Skb>;
+    fn start_xmit(&self, frame: Skb, more: bool) -> Result<(), Skb>;
+
+    /// The queue has been stopped for too long. Bottom halves are off.
+    fn tx_timeout(&self);
+
+    /// The interface gets another hardware address, a valid one. May sleep; `rtnl` is held, as for
+    /// all that follow.
+    fn set_address(&self, address: [u8; 6]) -> Result;
+
+    /// The interface gets another MTU, of at most what was [announced](Traits::max_mtu).
+    fn set_mtu(&self, mtu: u32) -> Result;
+
+    /// Other frames are wanted than before.
+    fn set_filter(&self, filter: Filter) -> Result;
+}
+
+/// What an interface can do.
+#[derive(Clone, Copy)]
+pub(crate) struct Traits {
+    pub(crate) offloads: Offloads,
+    pub(crate) max_mtu: u32,
+    /// The most segments that a frame may have to be cut into.
+    pub(crate) max_segments: u16,
+}
+
+/// A set of the things that a device can do for the stack. Each can be switched off with
+/// `ethtool -K`.
+#[derive(Clone, Copy)]
+pub(crate) struct Offloads(u64);
+
+impl Offloads {
+    const fn bit(bit: u32) -> Self {
+        Self(1 << bit)
+    }
+
+    /// Take a frame that is in several pieces.
+    pub(crate) const SCATTER: Self = Self::bit(bindings::NETIF_F_SG_BIT);
+    /// Put in a checksum, wherever it is.
+    pub(crate) const TX_CHECKSUM: Self = Self::bit(bindings::NETIF_F_HW_CSUM_BIT);
+    /// Cut TCP data of IPv4 into segments.
+    pub(crate) const SEGMENT_IPV4: Self = Self::bit(bindings::NETIF_F_TSO_BIT);
+    /// Verify the checksum of TCP and UDP.
+    pub(crate) const RX_CHECKSUM: Self = Self::bit(bindings::NETIF_F_RXCSUM_BIT);
+
+    pub(crate) const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+/// Which frames an interface is to receive besides those to its own address and to all.
+#[derive(Default)]
+pub(crate) struct Filter {
+    /// Every frame.
+    pub(crate) promiscuous: bool,
+    /// Every multicast frame.
+    pub(crate) all_multicast: bool,
+    /// Those to these addresses.
+    pub(crate) unicast: KVec<[u8; 6]>,
+    pub(crate) multicast: KVec<[u8; 6]>,
 }
 
 /// What a link is like.
@@ -73,10 +132,16 @@ impl Drop for Inner {
 impl Interface {
     /// Makes an interface of the device `parent`; it is not there for anybody until it is
     /// [registered](Registration::new).
-    pub(crate) fn new(parent: &Device<Bound>) -> Result<(Self, Gro)> {
+    pub(crate) fn new(parent: &Device<Bound>, traits: &Traits) -> Result<(Self, Gro)> {
+        let traits = ffi::Traits {
+            features: traits.offloads.0,
+            hw_features: traits.offloads.0,
+            max_mtu: traits.max_mtu,
+            max_segments: traits.max_segments,
+        };
         // SAFETY: `parent` is a valid device; the interface holds a reference to it when it is
         // registered.
-        let dev = unsafe { ffi::coop_net_alloc(raw_device(parent)) };
+        let dev = unsafe { ffi::coop_net_alloc(raw_device(parent), &traits) };
         let dev = NonNull::new(dev).ok_or(ENOMEM)?;
         let inner = Arc::new(
             // INVARIANT: `dev` was just allocated.
@@ -118,6 +183,26 @@ impl Interface {
     pub(crate) fn wake_queue(&self) {
         // SAFETY: `dev` is valid; on a closed interface the queue belongs to the no-op discipline.
         unsafe { ffi::coop_net_wake_queue(self.as_ptr()) };
+    }
+
+    /// A frame of `bytes` was put into the ring (byte queue limits). Whether to tell the device so
+    /// now; with `more` that may wait. Under the same exclusion as [`completed`](Self::completed)
+    /// and [`reset_queue`](Self::reset_queue): that of the domain.
+    pub(crate) fn sent(&self, bytes: u32, more: bool) -> bool {
+        // SAFETY: `dev` is valid.
+        unsafe { ffi::coop_net_sent(self.as_ptr(), bytes, more) }
+    }
+
+    /// The device is done with `frames` frames of `bytes` in all.
+    pub(crate) fn completed(&self, frames: u32, bytes: u32) {
+        // SAFETY: `dev` is valid.
+        unsafe { ffi::coop_net_completed(self.as_ptr(), frames, bytes) };
+    }
+
+    /// All frames in the ring are given up.
+    pub(crate) fn reset_queue(&self) {
+        // SAFETY: `dev` is valid.
+        unsafe { ffi::coop_net_reset_queue(self.as_ptr()) };
     }
 }
 
@@ -180,6 +265,10 @@ impl<T: Operations> Registration<T> {
         open: Self::open,
         stop: Self::stop,
         start_xmit: Self::start_xmit,
+        tx_timeout: Self::tx_timeout,
+        set_address: Self::set_address,
+        set_mtu: Self::set_mtu,
+        set_filter: Self::set_filter,
     };
 
     /// # Safety
@@ -213,14 +302,19 @@ impl<T: Operations> Registration<T> {
     /// # Safety
     ///
     /// See [`Self::open`]; `skb` is a frame that is handed over, unless it is handed back.
-    unsafe extern "C" fn start_xmit(driver: *mut c_void, skb: *mut bindings::sk_buff) -> c_int {
+    unsafe extern "C" fn start_xmit(
+        driver: *mut c_void,
+        skb: *mut bindings::sk_buff,
+        more: bool,
+    ) -> c_int {
         // SAFETY: By the caller's promise.
         let state = unsafe { &*driver.cast::<State<T>>() };
         let Some(skb) = NonNull::new(skb) else {
             return ffi::NETDEV_TX_OK;
         };
         // SAFETY: By the caller's promise.
-        let Err(frame) = state.operations.start_xmit(unsafe { Skb::from_raw(skb) }) else {
+        let frame = unsafe { Skb::from_raw(skb) };
+        let Err(frame) = state.operations.start_xmit(frame, more) else {
             return ffi::NETDEV_TX_OK;
         };
 
@@ -230,7 +324,7 @@ impl<T: Operations> Registration<T> {
         //
         // SAFETY: `dev` is valid.
         unsafe { ffi::coop_net_stop_queue(state.interface.as_ptr()) };
-        match state.operations.start_xmit(frame) {
+        match state.operations.start_xmit(frame, more) {
             Ok(()) => {
                 // SAFETY: `dev` is valid.
                 unsafe { ffi::coop_net_wake_queue(state.interface.as_ptr()) };
@@ -241,6 +335,58 @@ impl<T: Operations> Registration<T> {
                 ffi::NETDEV_TX_BUSY
             }
         }
+    }
+
+    /// # Safety
+    ///
+    /// See [`Self::open`].
+    unsafe extern "C" fn tx_timeout(driver: *mut c_void) {
+        // SAFETY: By the caller's promise.
+        let state = unsafe { &*driver.cast::<State<T>>() };
+        state.operations.tx_timeout();
+    }
+
+    /// # Safety
+    ///
+    /// See [`Self::open`]; `address` points to six bytes.
+    unsafe extern "C" fn set_address(driver: *mut c_void, address: *const u8) -> c_int {
+        // SAFETY: By the caller's promise.
+        let (state, address) = unsafe { (&*driver.cast::<State<T>>(), *address.cast()) };
+        from_result(|| state.operations.set_address(address).map(|()| 0))
+    }
+
+    /// # Safety
+    ///
+    /// See [`Self::open`].
+    unsafe extern "C" fn set_mtu(driver: *mut c_void, mtu: c_uint) -> c_int {
+        // SAFETY: By the caller's promise.
+        let state = unsafe { &*driver.cast::<State<T>>() };
+        from_result(|| state.operations.set_mtu(mtu).map(|()| 0))
+    }
+
+    /// # Safety
+    ///
+    /// See [`Self::open`]; `filter` is valid, with as many addresses as it says.
+    unsafe extern "C" fn set_filter(driver: *mut c_void, filter: *const ffi::Filter) -> c_int {
+        // SAFETY: By the caller's promise.
+        let (state, filter) = unsafe { (&*driver.cast::<State<T>>(), &*filter) };
+        let (unicast, multicast) = (filter.unicast as usize, filter.multicast as usize);
+        // SAFETY: By the caller's promise; not null, even if empty.
+        let all = unsafe {
+            core::slice::from_raw_parts(filter.addresses, unicast.saturating_add(multicast))
+        };
+        let (one, many) = all.split_at(unicast);
+        from_result(|| {
+            let mut filter = Filter {
+                promiscuous: filter.promiscuous,
+                all_multicast: filter.all_multicast,
+                unicast: KVec::new(),
+                multicast: KVec::new(),
+            };
+            filter.unicast.extend_from_slice(one, GFP_KERNEL)?;
+            filter.multicast.extend_from_slice(many, GFP_KERNEL)?;
+            state.operations.set_filter(filter).map(|()| 0)
+        })
     }
 }
 

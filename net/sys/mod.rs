@@ -2,12 +2,13 @@
 
 //! The part of the glue that touches C: all `unsafe` is here.
 
-pub(super) mod buffers;
 mod ffi;
 pub(super) mod gro;
 pub(super) mod interface;
 pub(super) mod pci;
+pub(super) mod rx_buffers;
 pub(super) mod skb;
+pub(super) mod tx_frames;
 
 use kernel::{bindings, device};
 

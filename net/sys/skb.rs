@@ -6,16 +6,15 @@
 
 use core::{mem::ManuallyDrop, ptr::NonNull};
 
-use kernel::{bindings, ffi::c_void};
+use kernel::bindings;
 
-use super::{ffi, gro::BhOff};
+use super::ffi;
 
 /// One frame, a `struct sk_buff`. Dropping it gives the frame up.
 ///
 /// # Invariants
 ///
-/// The pointer is to an `sk_buff` that this object owns, all of whose data is linear: the
-/// interfaces made here do not announce scatter-gather, so the stack makes it so.
+/// The pointer is to an `sk_buff` that this object owns.
 pub(crate) struct Skb(NonNull<bindings::sk_buff>);
 
 // SAFETY: An `sk_buff` belongs to whoever holds it, not to a thread.
@@ -24,7 +23,7 @@ unsafe impl Send for Skb {}
 impl Skb {
     /// # Safety
     ///
-    /// `skb` is a valid, linear `sk_buff`, and the caller hands it over.
+    /// `skb` is a valid `sk_buff`, and the caller hands it over.
     pub(super) unsafe fn from_raw(skb: NonNull<bindings::sk_buff>) -> Self {
         // INVARIANT: As the caller says.
         Self(skb)
@@ -44,25 +43,10 @@ impl Skb {
         unsafe { (*self.as_ptr()).len }
     }
 
-    pub(super) fn data(&self) -> *mut c_void {
-        // SAFETY: By the type's invariant.
-        unsafe { (*self.as_ptr()).data.cast() }
-    }
-
-    /// Fills a short frame up with zeroes to the 60 bytes that Ethernet asks for.
-    ///
-    /// `None` if there is no memory for that: the frame is gone then.
-    pub(crate) fn pad(self) -> Option<Self> {
-        let skb = ManuallyDrop::new(self);
-        // SAFETY: By the type's invariant; the function frees the frame if it fails.
-        unsafe { ffi::coop_net_tx_pad(skb.as_ptr()) }.then(|| ManuallyDrop::into_inner(skb))
-    }
-
-    /// The frame has been sent: like dropping it, but not counted as a loss.
-    pub(crate) fn consume(self, _bh: &BhOff) {
-        // SAFETY: By the type's invariant. Bottom halves are off, which a budget other than zero
-        // asks for.
-        unsafe { bindings::napi_consume_skb(self.into_raw(), 1) };
+    /// The device has verified the checksum of its TCP or UDP data, and found it good.
+    pub(crate) fn checksum_is_good(&mut self) {
+        // SAFETY: By the type's invariant; the function only makes a mark.
+        unsafe { ffi::coop_net_rx_checksum_is_good(self.as_ptr()) };
     }
 }
 

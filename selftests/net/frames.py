@@ -5,6 +5,9 @@
 frames.py sizes NS NS        one frame of each length from 60 to 1514
 frames.py short NS NS        frames too short for Ethernet arrive padded with zeroes
 frames.py burst NS NS COUNT  bursts of frames of random length, in order, none lost
+frames.py reach NS NS ADDRESS...
+                             prints the hardware addresses to which a frame arrives
+frames.py stream NS NS MIB   TCP, in writes of all sizes, every byte compared
 frames.py blast NS ADDRESS   UDP datagrams to an address, whatever happens, until killed
 
 The interface has the name of its namespace.
@@ -87,8 +90,46 @@ def burst(source, target, count):
         number += size
 
 
+def reach(source, target, addresses):
+    """A frame to the target's own address or to all comes last, so that there is an end."""
+    for number, one in enumerate(addresses):
+        head = bytes.fromhex(one.replace(":", "")) + address(source)
+        source.send((head + ETHERTYPE.to_bytes(2, "big") + bytes([number])).ljust(60, b"\0"))
+    source.send(b"\xff" * 6 + address(source) + ETHERTYPE.to_bytes(2, "big") + bytes(46))
+    while (got := target.recv(4096))[:6] != b"\xff" * 6:
+        print(addresses[got[HEADER]])
+
+
+def stream(source, target, mib):
+    enter(target)
+    listener = socket.create_server(("", 0))
+    enter(source)
+    where = {"coop": "10.77.0.1", "peer": "10.77.0.2"}[target]
+    sender = socket.create_connection((where, listener.getsockname()[1]))
+    receiver, _ = listener.accept()
+    data = random.Random(mib).randbytes(1 << 20)
+    if os.fork() == 0:
+        rng = random.Random(mib)
+        for _ in range(mib):
+            at = 0
+            while at < len(data):
+                at += sender.send(data[at : at + rng.choice((100, 1448, 5000, 70000, 300000))])
+        os._exit(0)
+    sender.close()
+    for number in range(mib):
+        got = bytearray()
+        while len(got) < len(data):
+            part = receiver.recv(len(data) - len(got))
+            if not part:
+                fail(f"the stream ends in MiB {number}")
+            got += part
+        if got != data:
+            fail(f"MiB {number} is not what was sent")
+
+
 def blast(where):
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.setsockopt(socket.SOL_SOCKET, 32, 8 << 20)  # SO_SNDBUFFORCE
     sock.setblocking(False)
     payloads = [random.Random(n).randbytes(n) for n in (18, 200, 700, 1472)]
     while True:
@@ -104,8 +145,12 @@ def main():
     if what == "blast":
         enter(one)
         blast(other)
+    if what == "stream":
+        return stream(one, other, int(sys.argv[4]))
     source, target = open_raw(one), open_raw(other)
-    if what == "burst":
+    if what == "reach":
+        reach(source, target, sys.argv[4:])
+    elif what == "burst":
         burst(source, target, int(sys.argv[4]))
     else:
         {"sizes": sizes, "short": short}[what](source, target)

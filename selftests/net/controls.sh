@@ -1,0 +1,145 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# guest: --cpus 2 --nics 1 --timeout 400
+# What an administrator changes while the interface is up and frames pass: which
+# frames are received, address, MTU, offloads; and a device that stops sending.
+. "$(dirname "$0")/lib.sh"
+
+setup_wire || ktap_exit_fail_msg "cannot bring the NICs up"
+ktap_print_header
+ktap_set_plan 13
+
+frames() { python3 "$HERE/frames.py" "$@"; }
+
+own=$(in_coop cat /sys/class/net/coop/address)
+other=02:00:00:00:00:77
+group=01:00:5e:01:02:03
+many=() groups=()
+for i in {10..39}; do
+	many+=("02:00:00:00:00:$i")
+	groups+=("01:00:5e:0$((i % 7)):$i:$i")
+done
+
+# arrive ADDRESS...: frames to all that are asked for arrive, and no others do.
+arrive()
+{
+	local got
+	got=$(frames reach peer coop "$own" "$other" "$group" "${many[@]}" "${groups[@]}") || return
+	[ "$(sort <<<"$got")" = "$(printf '%s\n' "$@" | sort)" ] && return
+	echo "# arrived: ${got//$'\n'/ }"
+	echo "# wanted:  $*"
+	return 1
+}
+
+check "nothing for others arrives" arrive "$own"
+ip -n coop maddr add $group dev coop
+check "a multicast group" arrive "$own" $group
+for i in "${groups[@]}"; do ip -n coop maddr add "$i" dev coop; done
+check "more groups than the device compares exactly" arrive "$own" $group "${groups[@]}"
+for i in $group "${groups[@]}"; do ip -n coop maddr del "$i" dev coop; done
+ip -n coop link set coop allmulticast on
+check "all groups" arrive "$own" $group "${groups[@]}"
+ip -n coop link set coop allmulticast off
+in_coop bridge fdb add $other dev coop self
+check "a second address" arrive "$own" $other
+for i in "${many[@]}"; do in_coop bridge fdb add "$i" dev coop self; done
+more_addresses()
+{
+	# Some, or the device could not; all of these, in any case.
+	local got
+	got=$(frames reach peer coop "${many[@]}") || return
+	[ "$(wc -l <<<"$got")" = ${#many[@]} ]
+}
+check "more addresses than the device compares" more_addresses
+for i in $other "${many[@]}"; do in_coop bridge fdb del "$i" dev coop self; done
+ip -n coop link set coop promisc on
+check "everything" arrive "$own" $other $group "${many[@]}" "${groups[@]}"
+ip -n coop link set coop promisc off
+
+change_address()
+{
+	local was=$own
+	ip -n coop link set coop address $other || return
+	own=$other other=$was
+	arrive "$own" && ip -n peer neigh flush all && ping_ok 3 || return
+	# It outlives a restart.
+	ip -n coop link set coop down && ip -n coop link set coop up || return
+	wait_for 10 carrier_of coop && arrive "$own" && wait_for 5 ping_ok
+}
+check "another hardware address, and nothing for the old one" change_address
+
+# MTUs: what fits passes in one piece, both ways.
+mtus()
+{
+	local mtu
+	for mtu in 9000 16110 2000 576 1500; do
+		ip -n coop link set coop mtu $mtu && ip -n peer link set peer mtu $mtu || return
+		wait_for 10 carrier_of peer && wait_for 5 ping_ok || return
+		in_coop ping -q -c 3 -i 0.05 -W 2 -M "do" -s $((mtu - 28)) "$PEER_IP" >/dev/null ||
+			{ echo "# MTU $mtu: no answer"; return 1; }
+		frames stream coop peer 1 && frames stream peer coop 1 ||
+			{ echo "# MTU $mtu"; return 1; }
+	done
+	! ip -n coop link set coop mtu 16111 2>/dev/null
+}
+check "MTUs from 576 to 16110" mtus
+
+# packets: how many the interface has sent, and how many came to the other end.
+packets() { echo "$(counter coop tx_packets) $(counter peer rx_packets)"; }
+
+# What the interface counts as sent is what comes, about: the other end may lose some,
+# and where the last segment is full, the emulated device sends one more that is empty.
+segments()
+{
+	local sent came sent_then came_then
+	read -r sent_then came_then < <(packets)
+	frames stream coop peer 16 || return
+	sleep 0.2
+	read -r sent came < <(packets)
+	sent=$((sent - sent_then)) came=$((came - came_then))
+	echo "# $sent packets sent, $came came"
+	[ $sent -ge 11500 ] && [ $came -ge $((sent * 9 / 10)) ] &&
+		[ $came -le $((sent * 11 / 10)) ]
+}
+check "the device cuts a stream into segments, and all are counted" segments
+
+offloads()
+{
+	local offload state
+	for offload in tso sg tx; do
+		for state in off on; do
+			in_coop ethtool -K coop $offload $state >/dev/null &&
+				frames stream coop peer 1 || { echo "# $offload $state"; return 1; }
+		done
+	done
+	in_coop ethtool -K coop sg on tx on tso on >/dev/null
+}
+check "a stream with each offload off, and on again" offloads
+
+check "the kernel log is clean" dmesg_is_clean
+
+# Without access to memory the device sends nothing: the kernel complains of that.
+bus_master()
+{
+	local config=$PCI/devices/$COOP_PCI/config
+	printf '%b' "\\x$1" | dd of="$config" bs=1 seek=4 conv=notrunc status=none
+}
+timed_out() { dmesg | grep -q 'coop: does not send any more: reset'; }
+recovers()
+{
+	[ "$DRIVER" = coop_e1000 ] || return 0
+	frames blast coop "$PEER_IP" &
+	# It takes its time to start.
+	sleep 3
+	bus_master 03
+	sleep 1
+	bus_master 07
+	wait_for 20 timed_out || { echo "# nobody noticed"; return 1; }
+	wait_for 10 carrier_of coop
+	wait_for 10 ping_ok 5 || { echo "# no traffic afterwards"; return 1; }
+	dmesg | grep -E 'NETDEV WATCHDOG|reset|link is' | sed 's/^/# /'
+	kill %1
+	dmesg -C
+}
+check "a device that stops sending is reset" recovers
+ktap_finished
