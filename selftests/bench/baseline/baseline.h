@@ -13,6 +13,7 @@ int run_kfifo(struct sample *s, unsigned int ops);
 int run_kfifo_static(struct sample *s, unsigned int ops);
 int run_ptr_ring(struct sample *s, unsigned int ops);
 int run_kmalloc_kfree(struct sample *s, unsigned int ops);
+int run_check_counts(struct sample *s, unsigned int ops);
 
 /* threads.c */
 int run_schedule(struct sample *s, unsigned int ops);

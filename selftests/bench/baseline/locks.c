@@ -123,3 +123,31 @@ int run_kmalloc_kfree(struct sample *s, unsigned int ops)
 	}));
 	return p ? 0 : -ENOMEM;
 }
+
+/*
+ * One op: what plugin/locked.c has to tell apart, its number known. Three locked
+ * read-modify-writes, two full barriers, and several that look like them.
+ */
+int run_check_counts(struct sample *s, unsigned int ops)
+{
+	u64 word = 0, other = 0, old = 0;
+
+	s->ns = timed_loop(ops, ({
+#ifdef CONFIG_X86_64
+		asm volatile("lock incl %0\n\t"
+			     "lock cmpxchgq %1, %0\n\t"
+			     "xchgq %1, %0\n\t"
+			     "mfence\n\t"
+			     "lock addl $0, -4(%%rsp)\n\t"
+			     "addl $0, -4(%%rsp)\n\t"
+			     "xaddq %1, %0\n\t"
+			     "xchgl %k1, %k1\n\t"
+			     "lfence\n\t"
+			     "sfence\n\t"
+			     "movl $0xf0f0f0f0, %k1\n\t"
+			     : "+m" (word), "+r" (other), "+a" (old)
+			     : : "memory", "cc");
+#endif
+	}));
+	return 0;
+}
