@@ -30,18 +30,28 @@ pub mod cell;
 pub mod domain;
 #[path = "coop/executor.rs"]
 pub mod executor;
+#[path = "coop/home.rs"]
+mod home;
+#[path = "coop/inline.rs"]
+mod inline;
 #[path = "coop/irq.rs"]
 pub mod irq;
 #[path = "coop/mailbox.rs"]
 pub mod mailbox;
 pub mod msgq;
+#[path = "coop/receiver.rs"]
+pub mod receiver;
 #[path = "coop/registry.rs"]
 mod registry;
+#[path = "coop/reply.rs"]
+pub mod reply;
 #[allow(dead_code, unreachable_pub)] // Shared with selftests/host.
 #[path = "coop/reply_state.rs"]
 mod reply_state;
 #[path = "coop/room.rs"]
 mod room;
+#[path = "coop/sender.rs"]
+pub mod sender;
 #[path = "coop/signal.rs"]
 pub mod signal;
 #[path = "coop/stats.rs"]
@@ -52,6 +62,8 @@ pub mod task;
 #[allow(dead_code, unreachable_pub)] // Shared with selftests/host.
 #[path = "coop/task_state.rs"]
 mod task_state;
+#[path = "coop/teardown.rs"]
+mod teardown;
 #[allow(dead_code, unreachable_pub)] // Shared with selftests/host.
 #[path = "coop/wait_cell.rs"]
 mod wait_cell;
@@ -63,24 +75,29 @@ mod waker;
 #[path = "coop/yield_now.rs"]
 mod yield_now;
 
-pub use crate::call::{Caller, Reply, Request};
+pub use crate::call::Caller;
 pub use crate::cell::DomainCell;
-pub use crate::domain::{Domain, Handle};
+pub use crate::domain::{Builder, Domain, Handle};
+pub use crate::home::Spin;
 pub use crate::irq::{IrqLine, Top};
-pub use crate::mailbox::{Capacity, PostError, PostErrorKind, Receiver, Sender};
+pub use crate::mailbox::Capacity;
+pub use crate::receiver::Receiver;
+pub use crate::reply::{Reply, Request};
+pub use crate::sender::{PostError, PostErrorKind, Sender};
 pub use crate::signal::Signal;
 pub use crate::sys::thread::Policy;
 pub use crate::task::{JoinHandle, TASK_HEADER_BYTES};
 pub use crate::yield_now::yield_now;
 
 use crate::sys::module::GoingNotifier;
+use crate::sys::runner::DieNotifier;
 use kernel::prelude::*;
 
 /// What drivers use.
 pub mod prelude {
     pub use crate::{
-        yield_now, Caller, Capacity, Domain, DomainCell, Handle, IrqLine, JoinHandle, Policy,
-        PostError, PostErrorKind, Receiver, Reply, Request, Sender, Signal, Top,
+        yield_now, Builder, Caller, Capacity, Domain, DomainCell, Handle, IrqLine, JoinHandle,
+        Policy, PostError, PostErrorKind, Receiver, Reply, Request, Sender, Signal, Spin, Top,
     };
 }
 
@@ -96,6 +113,7 @@ module! {
 struct CoopDomain {
     #[pin]
     _going: GoingNotifier,
+    _dying: DieNotifier,
 }
 
 impl kernel::InPlaceModule for CoopDomain {
@@ -103,6 +121,7 @@ impl kernel::InPlaceModule for CoopDomain {
         try_pin_init!(Self {
             _: { registry::init()? },
             _going <- GoingNotifier::new::<registry::Reaper>(),
+            _dying: DieNotifier::new()?,
         })
     }
 }

@@ -6,12 +6,15 @@
  */
 #include <linux/cpumask.h>
 #include <linux/hardirq.h>
+#include <linux/kdebug.h>
 #include <linux/kthread.h>
 #include <linux/module.h>
 #include <linux/preempt.h>
 #include <linux/rcupdate.h>
+#include <linux/rtmutex.h>
 #include <linux/sched.h>
 #include <linux/sched/signal.h>
+#include <linux/sched/stat.h>
 #include <linux/sched/task.h>
 #include <linux/timex.h>
 #include <linux/workqueue.h>
@@ -23,6 +26,8 @@
 static_assert((u32)NMI_MASK == 0xf0000000);
 static_assert((u32)HARDIRQ_MASK == 0x0f000000);
 static_assert((u32)SOFTIRQ_OFFSET == 0x00000100);
+static_assert((u64)PREEMPT_NEED_RESCHED == 1ull << 63);
+static_assert((u32)X86_EFLAGS_IF == 1 << 9);
 static_assert(sizeof(__preempt_count) == 8);
 #endif
 
@@ -88,6 +93,12 @@ unsigned int coop_nr_cpu_ids(void)
 }
 EXPORT_SYMBOL_GPL(coop_nr_cpu_ids);
 
+unsigned int coop_nr_cpus_online(void)
+{
+	return num_online_cpus();
+}
+EXPORT_SYMBOL_GPL(coop_nr_cpus_online);
+
 /* Full barrier after the store, as set_current_state() documents. */
 void coop_set_state(unsigned int state)
 {
@@ -100,21 +111,6 @@ bool coop_fatal_signal_pending(void)
 	return fatal_signal_pending(current);
 }
 EXPORT_SYMBOL_GPL(coop_fatal_signal_pending);
-
-/*
- * Whether the current thread may wait: 0, or -EAGAIN where nothing may sleep,
- * or -EDEADLK in a kthread that runs fn.
- */
-int coop_may_wait(int (*fn)(void *))
-{
-	if (in_nmi() || in_hardirq() || in_serving_softirq() || !preemptible() ||
-	    rcu_preempt_depth())
-		return -EAGAIN;
-	if (current->flags & PF_KTHREAD && kthread_func(current) == fn)
-		return -EDEADLK;
-	return 0;
-}
-EXPORT_SYMBOL_GPL(coop_may_wait);
 
 /* Also a quiescent state for tasks RCU, which a busy kthread owes. */
 void coop_cond_resched(void)
@@ -170,3 +166,72 @@ bool coop_within_module(const void *addr, const struct module *mod)
 	return within_module((unsigned long)addr, mod);
 }
 EXPORT_SYMBOL_GPL(coop_within_module);
+
+/* A lock class for each: lockdep sees domains that wait for each other in a circle. */
+void coop_baton_init(struct rt_mutex *lock, struct lock_class_key *key)
+{
+	lockdep_register_key(key);
+	__rt_mutex_init(lock, "coop_baton", key);
+}
+EXPORT_SYMBOL_GPL(coop_baton_init);
+
+void coop_baton_destroy(struct lock_class_key *key)
+{
+	lockdep_unregister_key(key);
+}
+EXPORT_SYMBOL_GPL(coop_baton_destroy);
+
+void coop_baton_lock(struct rt_mutex *lock)
+{
+	rt_mutex_lock(lock);
+}
+EXPORT_SYMBOL_GPL(coop_baton_lock);
+
+int coop_baton_lock_killable(struct rt_mutex *lock)
+{
+	return rt_mutex_lock_killable(lock);
+}
+EXPORT_SYMBOL_GPL(coop_baton_lock_killable);
+
+/* As mutex_spin_on_owner() decides whether to go on spinning. */
+bool coop_owner_on_cpu(struct task_struct **word, struct task_struct *owner)
+{
+	bool spin;
+
+	rcu_read_lock();
+	/* While the word says so, the thread is there; after that, RCU keeps it. */
+	if (!owner || READ_ONCE(*word) != owner)
+		spin = !need_resched();
+	else
+		spin = owner_on_cpu(owner) && !need_resched();
+	rcu_read_unlock();
+	return spin;
+}
+EXPORT_SYMBOL_GPL(coop_owner_on_cpu);
+
+/* Whether the current thread may go on polling: nobody else wants its CPU. */
+bool coop_alone_on_cpu(void)
+{
+	return !need_resched() && single_task_running();
+}
+EXPORT_SYMBOL_GPL(coop_alone_on_cpu);
+
+static int coop_die(struct notifier_block *nb, unsigned long event, void *args)
+{
+	/* What dies in an interrupt takes the machine down. */
+	if (event == DIE_OOPS && in_task())
+		coop_runner_dies(current);
+	return NOTIFY_DONE;
+}
+
+static struct notifier_block coop_die_block = { .notifier_call = coop_die };
+
+int coop_die_register(void)
+{
+	return register_die_notifier(&coop_die_block);
+}
+
+void coop_die_unregister(void)
+{
+	unregister_die_notifier(&coop_die_block);
+}

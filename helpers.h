@@ -5,7 +5,9 @@
 
 #include <linux/types.h>
 
+struct lock_class_key;
 struct module;
+struct rt_mutex;
 struct task_struct;
 struct workqueue_struct;
 
@@ -22,9 +24,9 @@ unsigned int coop_sender_enter(void);
 void coop_sender_exit(void);
 void coop_preempt(void);
 unsigned int coop_nr_cpu_ids(void);
+unsigned int coop_nr_cpus_online(void);
 void coop_set_state(unsigned int state);
 bool coop_fatal_signal_pending(void);
-int coop_may_wait(int (*fn)(void *));
 void coop_cond_resched(void);
 u64 coop_cycles(void);
 void coop_get_task(struct task_struct *task);
@@ -34,5 +36,16 @@ struct task_struct *coop_kthread_create(int (*fn)(void *), void *data,
 int coop_set_cpu(struct task_struct *task, unsigned int cpu);
 struct workqueue_struct *coop_workqueue_create(const char *name);
 bool coop_within_module(const void *addr, const struct module *mod);
+void coop_baton_init(struct rt_mutex *lock, struct lock_class_key *key);
+void coop_baton_destroy(struct lock_class_key *key);
+void coop_baton_lock(struct rt_mutex *lock);
+int coop_baton_lock_killable(struct rt_mutex *lock);
+bool coop_owner_on_cpu(struct task_struct **word, struct task_struct *owner);
+bool coop_alone_on_cpu(void);
+int coop_die_register(void);
+void coop_die_unregister(void);
+
+/* In sys/runner.rs. */
+void coop_runner_dies(struct task_struct *task);
 
 #endif /* COOP_HELPERS_H */

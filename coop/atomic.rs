@@ -41,7 +41,7 @@ pub use self::plain::*;
 mod plain {
     pub use core::hint::spin_loop;
     pub use core::sync::atomic::{
-        fence, AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering,
+        fence, AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicU8, AtomicUsize, Ordering,
     };
 
     /// The ordering `order`, which tests know as `name`.

@@ -2,7 +2,7 @@
 
 //! How a thread waits for a future of this crate.
 
-use crate::executor::may_wait;
+use crate::sys::runner::may_wait;
 use crate::sys::thread;
 use crate::waker::with_thread_context;
 use core::future::Future;

@@ -2,11 +2,15 @@
 
 //! Domains: making one, reaching it, ending it.
 
-use crate::call::{self, Caller, Request};
+use crate::call::{self, Caller};
 use crate::cell::DomainCell;
 use crate::executor::Executor;
-use crate::mailbox::{self, Capacity, Receiver, Sender};
+use crate::home::{Spin, Spinning};
+use crate::mailbox::{self, Capacity};
+use crate::receiver::Receiver;
 use crate::registry;
+use crate::reply::Request;
+use crate::sender::Sender;
 use crate::sys::context::Context as Where;
 use crate::sys::module::{ModuleId, ModuleRef};
 use crate::sys::thread::{Kthread, Policy};
@@ -24,10 +28,24 @@ pub struct Builder<'a> {
     hold_owner: bool,
     cpu: Option<u32>,
     policy: Policy,
+    dedicated: bool,
+    spin: Spin,
     capacity: Capacity,
 }
 
 impl Builder<'_> {
+    /// Only the home thread runs the domain. Default: callers, too, run it, when it is idle.
+    pub fn dedicated(mut self) -> Self {
+        self.dedicated = true;
+        self
+    }
+
+    /// How long the home thread looks for more work before it sleeps. Default: [`Spin::Auto`].
+    pub fn spin(mut self, spin: Spin) -> Self {
+        self.spin = spin;
+        self
+    }
+
     /// Binds the home thread to `cpu`. Default: any CPU.
     pub fn cpu(mut self, cpu: u32) -> Self {
         self.cpu = Some(cpu);
@@ -77,7 +95,10 @@ impl Builder<'_> {
             None
         };
         let name = CString::try_from(self.name)?;
-        let executor = Arc::pin_init(Executor::new(name), GFP_KERNEL)?;
+        let executor = Arc::pin_init(
+            Executor::new(name, !self.dedicated, Spinning::new(self.spin)),
+            GFP_KERNEL,
+        )?;
         let home = Kthread::create(self.name, executor.clone())?;
         executor.set_home(home.thread());
         if let Some(cpu) = self.cpu {
@@ -138,6 +159,8 @@ impl Domain {
             owner,
             hold_owner: false,
             cpu: None,
+            dedicated: false,
+            spin: Spin::Auto,
             policy: Policy::Normal { nice: 0 },
             capacity: Capacity::default(),
         }
@@ -256,11 +279,11 @@ where
     // SAFETY: `task` is the second reference for a future with this output.
     let join = unsafe { JoinHandle::new(task) };
     // SAFETY: The coroutine was born scheduled, and the first reference is the executor's.
-    if unsafe { executor.enqueue(header) } {
+    if unsafe { executor.enqueue_new(header) } {
         return Ok(join);
     }
-    // SAFETY: Nobody else knows of the coroutine, so that we are as good as its runner; the
-    // executor's reference is dropped in its place.
+    // SAFETY: Nobody else knows of the coroutine, so that we are as good as its runner, and it is
+    // not idle; the executor's reference is dropped in its place.
     unsafe {
         Header::finish(header, End::Cancel);
         task::put(header);

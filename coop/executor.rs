@@ -1,95 +1,110 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What runs the coroutines of one domain: its queues, its home thread's loop, its end.
+//! What runs the coroutines of one domain: its queues, and how one of them is polled.
+//!
+//! Who runs a domain, and when, is told in [`home`](crate::home) (its own thread) and
+//! [`inline`](crate::inline) (its callers); how it ends, in [`teardown`](crate::teardown).
 
 use crate::stats::Stats;
-use crate::sys::context::{self, cond_resched};
-use crate::sys::exit::{ExitHook, OnExit};
-use crate::sys::module::GoingModule;
-use crate::sys::thread::{self, Body, Thread};
+use crate::sys::baton::Baton;
+use crate::sys::context;
+use crate::sys::exit::ExitHook;
+use crate::sys::runner::Mark;
+use crate::sys::thread::Thread;
 use crate::task::{self, End, Header};
 use crate::task_state::Start;
+use crate::teardown::{Purge, Ward};
 use crate::wake_queue::{LocalQueue, Push, WakeQueue};
+use crate::waker::with_context;
 use core::cell::UnsafeCell;
+use core::mem::ManuallyDrop;
 use core::ptr::{self, NonNull};
-use core::sync::atomic::{fence, AtomicBool, AtomicPtr, Ordering::*};
+use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering::*};
+use core::task::Context;
 use kernel::bindings;
 use kernel::prelude::*;
 use kernel::str::CString;
 use kernel::sync::{new_spinlock, Arc, Completion, SpinLock};
 
-/// Whoever has others waiting for coroutines of the domain.
-pub(crate) trait OwnerDied: Send + Sync {
-    /// A fault ended the domain; all that could be dropped has been. Must not sleep.
-    fn owner_died(&self);
+/// Polls between two looks at what was woken from outside.
+const ROUND: usize = 8;
 
-    /// Whether nobody can be waiting any more, nor ever will.
-    fn is_retired(&self) -> bool;
-}
+/// Rounds between two looks at whether to stop, and whether other threads want the CPU.
+const ROUNDS: usize = 8;
 
-/// Polls between two looks at whether to stop, and whether other threads want the CPU.
-const BUDGET: usize = 64;
+/// Polls for others that an inline caller makes before it leaves them to the home thread.
+pub(crate) const INLINE_BUDGET: usize = 16;
 
 /// What only the runner touches.
-struct Local {
-    queue: LocalQueue,
+pub(crate) struct Local {
+    pub(crate) queue: LocalQueue,
     /// The newest of all coroutines that were seen and have not ended.
-    all: *const Header,
-    /// Nothing is queued any more.
-    closing: bool,
+    pub(crate) all: *const Header,
 }
 
 /// Stands for "none before" in the list of all coroutines; null is "not in the list".
-const FIRST: *const Header = ptr::without_provenance(1);
-
-/// A request to drop the coroutines of a module that is about to go.
-#[pin_data]
-struct Purge {
-    module: *const GoingModule,
-    #[pin]
-    done: Completion,
-}
+pub(crate) const FIRST: *const Header = ptr::without_provenance(1);
 
 /// Separates what senders write from what the runner writes.
 #[repr(align(64))]
-struct CacheLine<T>(T);
+pub(crate) struct CacheLine<T>(pub(crate) T);
+
+/// Who runs the domain, and what: written by the runner.
+pub(crate) struct Runner {
+    /// The thread that holds the baton and runs coroutines, or null.
+    thread: AtomicPtr<bindings::task_struct>,
+    /// The context that is passed to coroutines; null when nobody runs.
+    context: AtomicPtr<()>,
+    /// The coroutine that is being polled, or was last; null since one has ended.
+    pub(crate) polling: AtomicPtr<Header>,
+    /// The name of the coroutine that ended last.
+    ended: AtomicPtr<kernel::ffi::c_char>,
+    /// The coroutine of the moment only lets others run.
+    yielded: AtomicBool,
+}
 
 /// The executor of a domain. Outlives the domain as long as somebody has a waker.
 ///
 /// # Invariants
 ///
-/// - `runner` is the thread that runs coroutines of the domain, or null; only that thread sets it
-///   to itself. Who finds itself there, in task context, is the runner.
+/// - `runner.thread` is the thread that runs coroutines of the domain, or null; only that thread
+///   sets it to itself, and back, while it holds the baton. Who finds itself there, in task
+///   context, is the runner.
+/// - `runner.context`, unless null, is an object on the runner's stack.
 /// - `local` is accessed by the runner only, and no reference to its content is held while driver
 ///   code runs.
 /// - Every coroutine that is not `DONE` has a reference that belongs to the executor.
 /// - `home` is a thread with a reference, or null until the home thread is made.
 #[pin_data(PinnedDrop)]
 pub struct Executor {
-    queue: CacheLine<WakeQueue>,
-    runner: CacheLine<AtomicPtr<bindings::task_struct>>,
-    home: AtomicPtr<bindings::task_struct>,
-    /// The coroutine that is being polled, or was last; null since one has ended.
-    polling: AtomicPtr<Header>,
-    faulted: AtomicBool,
-    /// The home thread is to end.
-    stop: AtomicBool,
-    /// A module whose coroutines are to be dropped; null when that is done.
-    purging: AtomicPtr<Purge>,
-    local: UnsafeCell<Local>,
+    pub(crate) queue: CacheLine<WakeQueue>,
+    pub(crate) runner: CacheLine<Runner>,
+    pub(crate) local: UnsafeCell<Local>,
     pub(crate) stats: Stats,
+    /// Callers may run the domain.
+    pub(crate) inline: bool,
+    pub(crate) home: AtomicPtr<bindings::task_struct>,
+    pub(crate) faulted: AtomicBool,
+    /// The home thread has begun, and will end the domain.
+    pub(crate) begun: AtomicBool,
+    /// The domain has ended.
+    pub(crate) over: AtomicBool,
+    /// The home thread is to end.
+    pub(crate) stop: AtomicBool,
+    /// A module whose coroutines are to be dropped; null when that is done.
+    pub(crate) purging: AtomicPtr<Purge>,
+    pub(crate) spin: crate::home::Spinning,
     name: CString,
-    /// Those who have to be told if the domain dies.
     #[pin]
-    wards: SpinLock<KVec<Arc<dyn OwnerDied>>>,
+    pub(crate) baton: Baton,
+    /// Those who have to be told when the domain ends.
     #[pin]
-    exit: ExitHook<Self>,
-    /// The home thread has begun, and owes `ended`.
-    started: AtomicBool,
-    /// The domain has ended. (That the thread has, says less: one that a fault kills has work to do
-    /// after `kthread_stop` takes it for gone.)
+    pub(crate) wards: SpinLock<KVec<Arc<dyn Ward>>>,
     #[pin]
-    ended: Completion,
+    pub(crate) exit: ExitHook<Self>,
+    /// The domain has ended.
+    #[pin]
+    pub(crate) ended: Completion,
     /// Nothing of the domain is left in the registry either.
     #[pin]
     pub(crate) gone: Completion,
@@ -101,32 +116,45 @@ unsafe impl Send for Executor {}
 unsafe impl Sync for Executor {}
 
 impl Executor {
-    pub(crate) fn new(name: CString) -> impl PinInit<Self> {
+    pub(crate) fn new(
+        name: CString,
+        inline: bool,
+        spin: crate::home::Spinning,
+    ) -> impl PinInit<Self> {
         pin_init!(Self {
             queue: CacheLine(WakeQueue::new()),
-            runner: CacheLine(AtomicPtr::new(ptr::null_mut())),
-            home: AtomicPtr::new(ptr::null_mut()),
-            polling: AtomicPtr::new(ptr::null_mut()),
-            faulted: AtomicBool::new(false),
-            stop: AtomicBool::new(false),
-            purging: AtomicPtr::new(ptr::null_mut()),
+            runner: CacheLine(Runner {
+                thread: AtomicPtr::new(ptr::null_mut()),
+                context: AtomicPtr::new(ptr::null_mut()),
+                polling: AtomicPtr::new(ptr::null_mut()),
+                ended: AtomicPtr::new(ptr::null_mut()),
+                yielded: AtomicBool::new(false),
+            }),
             local: UnsafeCell::new(Local {
                 queue: LocalQueue::new(),
                 all: ptr::null(),
-                closing: false,
             }),
             stats: Stats::new(),
+            inline,
+            home: AtomicPtr::new(ptr::null_mut()),
+            faulted: AtomicBool::new(false),
+            begun: AtomicBool::new(false),
+            over: AtomicBool::new(false),
+            stop: AtomicBool::new(false),
+            purging: AtomicPtr::new(ptr::null_mut()),
+            spin,
             name,
+            baton <- Baton::new(),
             wards <- new_spinlock!(KVec::new(), "coop_wards"),
             exit <- ExitHook::new(),
-            started: AtomicBool::new(false),
             ended <- Completion::new(),
             gone <- Completion::new(),
         })
     }
 
     /// Makes `thread` the home thread, before it starts.
-    pub(crate) fn set_home(&self, thread: &Thread) {
+    pub(crate) fn set_home(self: &Arc<Self>, thread: &Thread) {
+        self.exit.set_target(self);
         // INVARIANT: A thread with a reference; it was null before.
         self.home.store(thread.clone().into_raw().as_ptr(), Release);
     }
@@ -138,29 +166,32 @@ impl Executor {
 
     /// Whether the caller is a coroutine of this domain (or a destructor that its runner calls).
     ///
-    /// Any context; about 12 instructions. Nothing but being the runner makes this true.
+    /// Any context; about 8 instructions. Nothing but being the runner makes this true.
     #[inline]
     pub(crate) fn is_inside(&self) -> bool {
-        let runner = self.runner.0.load(Relaxed);
-        // An interrupt on top of the runner has no `current_task()`.
-        !runner.is_null() && runner == context::current_task()
+        context::is_current(self.runner.0.thread.load(Relaxed))
+    }
+
+    /// Whether `cx` is the context that this executor passes to coroutines: then the caller is the
+    /// runner. 3 instructions.
+    #[inline]
+    pub(crate) fn is_polling_with(&self, cx: &Context<'_>) -> bool {
+        // By the invariants the address is that of an object on the runner's stack, and `cx` is
+        // that object; since a `Context` is neither `Send` nor `Sync`, this is the runner.
+        self.runner.0.context.load(Relaxed).cast_const() == ptr::from_ref(cx).cast()
+    }
+
+    /// Has the coroutine that is being polled queued again, as it is, when its poll is over. From
+    /// anywhere else this costs a spurious poll.
+    #[inline]
+    pub(crate) fn yield_current(&self) {
+        self.runner.0.yielded.store(true, Relaxed);
     }
 
     /// Whether a coroutine has panicked, or otherwise killed its thread.
     #[inline]
     pub(crate) fn is_faulted(&self) -> bool {
         self.faulted.load(Acquire)
-    }
-
-    /// Has `ward` told if a fault ends the domain. Task context. `ENOMEM`, `ECANCELED`.
-    pub(crate) fn tell_if_it_dies(&self, ward: Arc<dyn OwnerDied>) -> Result {
-        let mut wards = self.wards.lock();
-        // `tear_down` closes, then empties the list under the lock.
-        if self.is_closed() {
-            return Err(self.end_error());
-        }
-        wards.retain(|ward| !ward.is_retired());
-        Ok(wards.push(ward, GFP_ATOMIC)?)
     }
 
     /// Whether the domain accepts nothing any more.
@@ -178,25 +209,58 @@ impl Executor {
         }
     }
 
-    /// Queues a coroutine; `false` if the domain is gone. Any context but NMI.
+    /// Queues a coroutine that was woken. Any context but NMI. When the domain is gone nothing is
+    /// queued, and nothing is lost: the coroutine has ended.
     ///
     /// # Safety
     ///
-    /// The caller has a reference, and set `SCHEDULED` (or created the coroutine).
+    /// The caller has a reference, and changed the coroutine's state from `IDLE`.
     #[inline]
-    pub(crate) unsafe fn enqueue(&self, header: NonNull<Header>) -> bool {
+    pub(crate) unsafe fn enqueue(&self, header: NonNull<Header>) {
         if self.is_inside() {
-            // SAFETY: We are the runner, and do not call driver code while the reference lives.
-            let local = unsafe { &mut *self.local.get() };
-            if local.closing {
-                return false;
-            }
-            self.stats.wakes_local.add(1);
             // SAFETY: The caller owns the link; the executor's reference keeps it valid.
-            unsafe { local.queue.push(header.cast()) };
-            return true;
+            unsafe { self.push_local(header) };
+        } else {
+            // SAFETY: As above.
+            let _ = unsafe { self.push_remote(header) };
+        }
+    }
+
+    /// Queues a new coroutine; `false` if the domain is gone. Any context but NMI.
+    ///
+    /// # Safety
+    ///
+    /// The caller has just created the coroutine, and has a reference besides the executor's.
+    pub(crate) unsafe fn enqueue_new(&self, header: NonNull<Header>) -> bool {
+        if !self.is_inside() {
+            // SAFETY: Per the function's contract.
+            return unsafe { self.push_remote(header) };
+        }
+        if self.is_closed() {
+            // A destructor that runs while the domain ends.
+            return false;
         }
         // SAFETY: As above.
+        unsafe { self.push_local(header) };
+        true
+    }
+
+    /// # Safety
+    ///
+    /// The caller is the runner, and owns the coroutine's link.
+    #[inline(always)]
+    unsafe fn push_local(&self, header: NonNull<Header>) {
+        // SAFETY: We are the runner, and do not call driver code while the reference lives. The
+        // executor's reference keeps the coroutine valid.
+        unsafe { (*self.local.get()).queue.push(header.cast()) };
+    }
+
+    /// # Safety
+    ///
+    /// The caller owns the coroutine's link.
+    #[inline]
+    unsafe fn push_remote(&self, header: NonNull<Header>) -> bool {
+        // SAFETY: The executor's reference keeps the coroutine valid.
         match unsafe { self.queue.0.push(header.cast()) } {
             Push::Queued => true,
             Push::Wake => {
@@ -207,23 +271,65 @@ impl Executor {
         }
     }
 
-    fn wake_home(&self) {
+    #[inline]
+    pub(crate) fn wake_home(&self) {
         if let Some(home) = NonNull::new(self.home.load(Acquire)) {
             // SAFETY: By the invariant a thread with a reference, which stays with us.
-            let home = core::mem::ManuallyDrop::new(unsafe { Thread::from_raw(home) });
+            let home = ManuallyDrop::new(unsafe { Thread::from_raw(home) });
             home.wake();
         }
     }
 
-    /// Takes in what was woken from outside.
-    fn collect(&self) {
+    /// Becomes the runner.
+    ///
+    /// # Safety
+    ///
+    /// The caller is thread `me` and holds the baton; `mark` does not move until
+    /// [`leave`](Self::leave).
+    #[inline]
+    pub(crate) unsafe fn enter(&self, me: *mut bindings::task_struct, mark: &mut Mark) {
+        // SAFETY: Per the function's contract. The hook is part of the executor, which the caller
+        // keeps.
+        unsafe { mark.set(me, self.exit.work()) };
+        // INVARIANT: The one who holds the baton sets it to itself.
+        self.runner.0.thread.store(me, Relaxed);
+    }
+
+    /// Ends what [`enter`](Self::enter) began; whether there is work left that the runner alone
+    /// knows of.
+    ///
+    /// # Safety
+    ///
+    /// The caller entered with this `mark`, still holds the baton, and is not being polled.
+    #[inline]
+    pub(crate) unsafe fn leave(&self, mark: &mut Mark) -> bool {
+        // INVARIANT: The stack may be gone soon.
+        self.runner.0.context.store(ptr::null_mut(), Relaxed);
+        self.runner.0.thread.store(ptr::null_mut(), Relaxed);
+        // SAFETY: Per the function's contract the mark is set, on this thread.
+        unsafe { mark.clear() };
+        // SAFETY: We hold the baton.
+        unsafe { !(*self.local.get()).queue.is_empty() }
+    }
+
+    /// The runner dies as one: its stack is gone.
+    pub(crate) fn forget_runner(&self) {
+        // INVARIANT: As in `leave`.
+        self.runner.0.context.store(ptr::null_mut(), Relaxed);
+        self.runner.0.thread.store(ptr::null_mut(), Relaxed);
+    }
+
+    /// Takes in what was woken from outside. Runner only.
+    #[inline(never)]
+    pub(crate) fn collect(&self) {
         let batch = self.queue.0.take();
         // SAFETY: Only called by the runner; no driver code runs while the reference lives.
         let n = unsafe { &mut *self.local.get() }.queue.append(batch);
         self.stats.wakes_remote.add(n as u64);
     }
 
-    fn pop(&self) -> Option<NonNull<Header>> {
+    #[inline(always)]
+    pub(crate) fn pop(&self) -> Option<NonNull<Header>> {
         // SAFETY: As in `collect`.
         unsafe { &mut *self.local.get() }
             .queue
@@ -231,73 +337,210 @@ impl Executor {
             .map(NonNull::cast)
     }
 
-    /// Runs coroutines until none is ready (`false`) or the budget is used up (`true`).
-    fn run_some(&self) -> bool {
-        let mut left = BUDGET;
-        while left != 0 {
+    /// Runs coroutines until none is ready (`false`) or the budget is used up (`true`). Runner only.
+    pub(crate) fn run_some(&self) -> bool {
+        with_context(self, |cx| {
+            let mut tick = self.stats.start_batch();
             if self.queue.0.has_work() {
                 self.collect();
             }
-            let Some(header) = self.pop() else {
-                break;
+            let Some(first) = self.pop() else {
+                return false;
             };
             // SAFETY: We are the runner, and it just came out of the queue.
-            unsafe { self.run_one(header) };
-            left = left.wrapping_sub(1);
+            unsafe { self.run_timed(first, cx) };
+            let mut polls: usize = 1;
+            let mut more = true;
+            for _ in 0..ROUNDS {
+                if self.queue.0.has_work() {
+                    self.collect();
+                }
+                let mut left = ROUND;
+                while left != 0 {
+                    let Some(header) = self.pop() else {
+                        break;
+                    };
+                    // SAFETY: We are the runner, and it just came out of the queue.
+                    unsafe { self.run_one(header, cx) };
+                    left = left.wrapping_sub(1);
+                    if context::ticks() != tick {
+                        tick = self.stats.tick_passed(tick, self.last_name());
+                    }
+                }
+                polls = polls.wrapping_add(ROUND.wrapping_sub(left));
+                if left != 0 && !self.queue.0.has_work() {
+                    more = false;
+                    break;
+                }
+            }
+            self.stats.polls.add(polls as u64);
+            more
+        })
+    }
+
+    /// The name of the coroutine that was polled last. Runner only.
+    #[cold]
+    fn last_name(&self) -> &CStr {
+        // SAFETY: A coroutine that has not ended is valid.
+        match unsafe { self.current().as_ref() } {
+            Some(task) => task.name(),
+            // SAFETY: Of a driver that is there as long as we run; null before the first end.
+            None => match unsafe { self.runner.0.ended.load(Relaxed).as_ref() } {
+                // SAFETY: As above.
+                Some(name) => unsafe { CStr::from_char_ptr(name) },
+                None => c"?",
+            },
         }
-        self.stats.polls.add(BUDGET.wrapping_sub(left) as u64);
-        left == 0
+    }
+
+    /// # Safety
+    ///
+    /// As for [`run_one`](Self::run_one).
+    #[inline(never)]
+    unsafe fn run_timed(&self, header: NonNull<Header>, cx: &mut Context<'_>) {
+        // SAFETY: The executor's reference keeps it valid.
+        let name = unsafe { header.as_ref() }.name_ptr();
+        // SAFETY: Per the function's contract.
+        unsafe { self.run_one(header, cx) };
+        // SAFETY: The name belongs to the driver, which is there as long as we run.
+        self.stats.polled(unsafe { CStr::from_char_ptr(name) });
+    }
+
+    /// Runs coroutines until `done`, until none is ready, or `budget` polls were made. Runner only.
+    pub(crate) fn run_until(&self, budget: usize, done: impl Fn() -> bool) {
+        with_context(self, |cx| {
+            for _ in 0..budget {
+                if done() {
+                    return;
+                }
+                if self.queue.0.has_work() {
+                    self.collect();
+                }
+                let Some(header) = self.pop() else {
+                    return;
+                };
+                // SAFETY: We are the runner, and it just came out of the queue.
+                unsafe { self.run_one(header, cx) };
+                self.stats.polls.add(1);
+            }
+        });
     }
 
     /// # Safety
     ///
     /// The caller is the runner, and `header` came out of a queue.
-    #[inline]
-    unsafe fn run_one(&self, header: NonNull<Header>) {
+    #[inline(always)]
+    unsafe fn run_one(&self, header: NonNull<Header>, cx: &mut Context<'_>) {
         // SAFETY: The executor's reference keeps it valid.
         let task = unsafe { header.as_ref() };
-        match task.state().start_poll() {
-            Start::Poll => {
-                self.link(task);
-                self.polling.store(header.as_ptr(), Relaxed);
-                // SAFETY: We are the runner, and it is not `DONE`.
-                let poll = unsafe { Header::poll(header) };
-                self.stats.polled(|| task.name());
-                if poll.is_ready() {
-                    // SAFETY: As above.
-                    unsafe { self.retire(header, End::Ready) };
-                }
+        if !task.state().start_poll().is_plain() {
+            // SAFETY: Per the function's contract.
+            if !unsafe { self.begin_special(header) } {
+                return;
             }
-            Start::Cancel => {
-                self.link(task);
-                // SAFETY: As above.
-                unsafe { self.retire(header, End::Cancel) };
-            }
-            // SAFETY: The executor's reference, which outlived the coroutine for the queue's sake.
-            Start::Reap => unsafe { task::put(header) },
+        }
+        self.runner.0.polling.store(header.as_ptr(), Relaxed);
+        // SAFETY: We are the runner, and it is not `DONE`.
+        let poll = unsafe { Header::poll(header, cx) };
+        if poll.is_ready() {
+            // SAFETY: As above. It is in no queue: what woke it during the poll left that to us.
+            unsafe { self.retire(header, End::Ready, false) };
+        } else if self.runner.0.yielded.load(Relaxed) {
+            self.runner.0.yielded.store(false, Relaxed);
+            // SAFETY: We are the runner; it is not `IDLE`, so that nobody else queues it.
+            unsafe { self.push_local(header) };
+        } else if !task.state().end_poll() {
+            // SAFETY: As above.
+            unsafe { self.push_local(header) };
         }
     }
 
+    /// Polls a coroutine that awaits something, for a caller that has something for it.
+    ///
     /// # Safety
     ///
-    /// The caller is the runner, and the coroutine is linked and not `DONE`.
-    unsafe fn retire(&self, header: NonNull<Header>, end: End) {
-        self.polling.store(ptr::null_mut(), Relaxed);
+    /// The caller is the runner, and not being polled; the coroutine is plain and was idle.
+    #[inline]
+    pub(crate) unsafe fn poll_in_place(&self, header: NonNull<Header>, cx: &mut Context<'_>) {
+        // SAFETY: The executor's reference keeps it valid, as it is not `DONE`.
+        let task = unsafe { header.as_ref() };
+        self.runner.0.polling.store(header.as_ptr(), Relaxed);
+        // SAFETY: We are the runner, and it is not `DONE`.
+        let poll = unsafe { Header::poll(header, cx) };
+        if poll.is_ready() {
+            let queued = task.state().seize();
+            // SAFETY: As above.
+            unsafe { self.retire(header, End::Ready, queued) };
+        } else if self.runner.0.yielded.load(Relaxed) {
+            self.runner.0.yielded.store(false, Relaxed);
+            task.wake();
+        }
+    }
+
+    /// [`poll_in_place`](Self::poll_in_place), with the time that it takes.
+    ///
+    /// # Safety
+    ///
+    /// As for [`poll_in_place`](Self::poll_in_place).
+    #[cold]
+    #[inline(never)]
+    pub(crate) unsafe fn poll_in_place_timed(&self, header: NonNull<Header>, cx: &mut Context<'_>) {
         // SAFETY: The executor's reference keeps it valid.
-        self.unlink(unsafe { header.as_ref() });
+        let name = unsafe { header.as_ref() }.name_ptr();
+        self.stats.mark();
         // SAFETY: Per the function's contract.
-        if unsafe { Header::finish(header, end) } {
+        unsafe { self.poll_in_place(header, cx) };
+        // SAFETY: The name belongs to the driver, which is there as long as we run.
+        self.stats.polled(unsafe { CStr::from_char_ptr(name) });
+    }
+
+    /// A coroutine that is new, is to be dropped, or is gone; whether to poll it.
+    ///
+    /// # Safety
+    ///
+    /// The caller is the runner, and `header` came out of a queue.
+    #[cold]
+    unsafe fn begin_special(&self, header: NonNull<Header>) -> bool {
+        // SAFETY: The executor's reference keeps it valid.
+        let task = unsafe { header.as_ref() };
+        self.link(task);
+        match task.state().flags().start() {
+            Start::Poll => return true,
+            // SAFETY: We are the runner, it is linked and not `DONE`, and in no queue.
+            Start::Cancel => unsafe { self.retire(header, End::Cancel, false) },
+            // SAFETY: The executor's reference, which outlived the coroutine for the queue's sake.
+            Start::Reap => unsafe { task::put(header) },
+        }
+        false
+    }
+
+    /// Ends a coroutine. `queued`: it is in a queue, or about to be put there.
+    ///
+    /// # Safety
+    ///
+    /// The caller is the runner, and the coroutine is linked, not `DONE` and not `IDLE`.
+    pub(crate) unsafe fn retire(&self, header: NonNull<Header>, end: End, queued: bool) {
+        let runner = &self.runner.0;
+        runner.polling.store(ptr::null_mut(), Relaxed);
+        runner.yielded.store(false, Relaxed);
+        // SAFETY: The executor's reference keeps it valid.
+        let task = unsafe { header.as_ref() };
+        runner.ended.store(task.name_ptr().cast_mut(), Relaxed);
+        self.unlink(task);
+        // SAFETY: Per the function's contract.
+        unsafe { Header::finish(header, end) };
+        if !queued {
             // SAFETY: The executor's reference; it is not in a queue.
             unsafe { task::put(header) };
         }
     }
 
     /// Puts a coroutine into the list of all, if it is new. Runner only.
-    #[inline]
-    fn link(&self, task: &Header) {
-        if !task.all.prev.get().is_null() {
+    pub(crate) fn link(&self, task: &Header) {
+        if !task.state().flags().is_new() {
             return;
         }
+        task.state().no_longer_new();
         // SAFETY: Only called by the runner; no driver code runs while the reference lives.
         let local = unsafe { &mut *self.local.get() };
         task.all.prev.set(FIRST);
@@ -311,7 +554,7 @@ impl Executor {
     }
 
     /// Takes a coroutine out of the list of all. Runner only.
-    fn unlink(&self, task: &Header) {
+    pub(crate) fn unlink(&self, task: &Header) {
         let (prev, next) = (task.all.prev.get(), task.all.next.get());
         if prev == FIRST {
             // SAFETY: Only called by the runner; no driver code runs meanwhile.
@@ -327,117 +570,8 @@ impl Executor {
         self.stats.finished.add(1);
     }
 
-    /// Ends the domain: refuses new work, then drops all futures, those of the coroutines that ran
-    /// first last. `poisoned` is the one that must not be touched, since it was being polled.
-    ///
-    /// Runner only.
-    fn tear_down(&self, poisoned: *const Header) {
-        let batch = self.queue.0.close();
-        {
-            // SAFETY: We are the runner; no driver code runs while the reference lives.
-            let local = unsafe { &mut *self.local.get() };
-            local.closing = true;
-            local.queue.append(batch);
-        }
-        // First empty the queue: afterwards nothing is queued any more, whatever `SCHEDULED` says.
-        while let Some(header) = self.pop() {
-            // SAFETY: The executor's reference keeps it valid.
-            let task = unsafe { header.as_ref() };
-            match task.state().start_poll() {
-                // SAFETY: The executor's reference.
-                Start::Reap => unsafe { task::put(header) },
-                Start::Poll | Start::Cancel => self.link(task),
-            }
-        }
-        while let Some(header) = self.find(|_| true) {
-            // SAFETY: Coroutines in the list are valid.
-            self.unlink(unsafe { header.as_ref() });
-            if ptr::eq(header.as_ptr(), poisoned) {
-                // Its destructor would run on a half-changed state: leaked, with what it owns.
-                // SAFETY: We are the runner, and it is not `DONE`. The reference is kept: what is
-                // behind the header is still there.
-                unsafe { Header::finish(header, End::Leak) };
-                continue;
-            }
-            // SAFETY: We are the runner, and it is not `DONE`; the reference is the executor's, and
-            // it is in no queue.
-            unsafe {
-                Header::finish(header, End::Cancel);
-                task::put(header);
-            }
-        }
-        // Pairs with the fence in `purge`. A request finds nothing left to drop.
-        fence(SeqCst);
-        let request = self.purging.swap(ptr::null_mut(), AcqRel);
-        // SAFETY: Who made the request keeps it until it is completed.
-        if let Some(purge) = unsafe { request.as_ref() } {
-            purge.done.complete_all();
-        }
-        // Their code may be unloaded next.
-        let wards = core::mem::take(&mut *self.wards.lock());
-        if self.is_faulted() {
-            for ward in &wards {
-                ward.owner_died();
-            }
-        }
-    }
-
-    /// Whether the home thread has something to do besides running coroutines.
-    fn is_wanted(&self) -> bool {
-        self.stop.load(Relaxed) || !self.purging.load(Relaxed).is_null()
-    }
-
-    /// Drops all coroutines whose code belongs to `module`, which is about to go; waits until that
-    /// is done. Task context, sleeps; one caller at a time (the registry's notifier).
-    pub(crate) fn purge(&self, module: &GoingModule) {
-        self.wards.lock().retain(|ward| !ward.is_retired());
-        pin_init::stack_pin_init!(let purge = pin_init!(Purge {
-            module: ptr::from_ref(module),
-            done <- Completion::new(),
-        }));
-        let request = ptr::from_ref(&*purge).cast_mut();
-        self.purging.store(request, Release);
-        // Pairs with the fence in `tear_down`: it sees the request, or we see that it has begun.
-        fence(SeqCst);
-        if self.is_closed() && self.purging.swap(ptr::null_mut(), AcqRel) == request {
-            return;
-        }
-        self.wake_home();
-        purge.done.wait_for_completion();
-    }
-
-    /// The home thread's part of [`purge`](Self::purge).
-    fn purge_now(&self) {
-        if self.purging.load(Relaxed).is_null() {
-            return;
-        }
-        let request = self.purging.swap(ptr::null_mut(), AcqRel);
-        // SAFETY: Who made the request keeps it until it is completed.
-        let Some(purge) = (unsafe { request.as_ref() }) else {
-            return;
-        };
-        // SAFETY: As above.
-        let module = unsafe { &*purge.module };
-        // See those, too, that have not run yet.
-        self.collect();
-        // SAFETY: We are the runner; `link` changes the list of all, not the queue.
-        unsafe { &(*self.local.get()).queue }.for_each(|link| {
-            // SAFETY: Coroutines in the queue are valid.
-            let task = unsafe { link.cast::<Header>().as_ref() };
-            if task.state().outcome().is_none() {
-                self.link(task);
-            }
-        });
-        // From the start after each, since its destructor may have changed the list.
-        while let Some(header) = self.find(|task| module.contains(task.code())) {
-            // SAFETY: We are the runner; it is linked and not `DONE`.
-            unsafe { self.retire(header, End::Cancel) };
-        }
-        purge.done.complete_all();
-    }
-
     /// The newest coroutine for which `choose` holds. Runner only.
-    fn find(&self, choose: impl Fn(&Header) -> bool) -> Option<NonNull<Header>> {
+    pub(crate) fn find(&self, choose: impl Fn(&Header) -> bool) -> Option<NonNull<Header>> {
         // SAFETY: We are the runner; a copy of the pointer is taken.
         let mut next = unsafe { (*self.local.get()).all };
         // SAFETY: Coroutines in the list are valid.
@@ -450,96 +584,20 @@ impl Executor {
         None
     }
 
-    /// Tells the home thread to end, which it does when the coroutine of the moment awaits.
-    pub(crate) fn stop(&self) {
-        self.stop.store(true, Release);
-        // A full barrier between the store and the look at the thread's state.
-        self.wake_home();
+    /// The coroutine that is being polled. During a poll only.
+    #[inline]
+    pub(crate) fn current(&self) -> *const Header {
+        self.runner.0.polling.load(Relaxed)
     }
 
-    /// Waits for the end of the domain, whose home thread was stopped. Task context, sleeps.
-    pub(crate) fn wait_for_end(&self) {
-        if self.started.load(Acquire) {
-            self.ended.wait_for_completion();
-        } else {
-            // The thread had no time to begin.
-            self.become_runner();
-            self.end(ptr::null());
-        }
-    }
-
-    /// The end, as [`tear_down`](Self::tear_down) says. Runner only.
-    fn end(&self, poisoned: *const Header) {
-        self.tear_down(poisoned);
-        self.runner.0.store(ptr::null_mut(), Release);
-        self.ended.complete_all();
-    }
-
-    fn become_runner(&self) {
-        // INVARIANT: This thread is the only one left that runs coroutines.
-        self.runner.0.store(context::current_task(), Relaxed);
-    }
-}
-
-/// Whether the caller may wait for a domain: `EWOULDBLOCK` where sleeping is not allowed, `EDEADLK`
-/// in a coroutine, since each runs on the home thread of a domain.
-// Never inlined: in another crate the thread's function may have another address.
-#[inline(never)]
-pub(crate) fn may_wait() -> Result {
-    thread::may_wait_for::<Executor>()
-}
-
-impl Body for Executor {
-    /// The home thread.
-    fn run(&self) {
-        self.become_runner();
-        self.exit.arm(self);
-        self.started.store(true, Release);
-        self.stats.start();
-        loop {
-            let more = self.run_some();
-            if self.stop.load(Relaxed) {
-                break;
-            }
-            self.purge_now();
-            if more {
-                cond_resched();
-                continue;
-            }
-            if !self.queue.0.go_idle() {
-                continue;
-            }
-            self.stats.sleeps.add(1);
-            // `stop` and `purge` wake like everybody, after they set what this reads.
-            thread::park_unless(|| !self.queue.0.is_idle() || self.is_wanted());
-            if self.queue.0.is_idle() {
-                self.stats.unproductive.add(1);
-            }
-            self.collect();
-            self.stats.start();
-        }
-        self.end(ptr::null());
-    }
-}
-
-impl OnExit for Executor {
-    /// The home thread dies. If not after `end`, a coroutine has panicked: in the kernel a panic
-    /// kills the thread it happens on, without unwinding.
-    fn on_exit(&self) {
-        if self.runner.0.load(Relaxed).is_null() {
-            return;
-        }
-        self.faulted.store(true, Release);
-        let poisoned = self.polling.load(Relaxed);
-        // SAFETY: A coroutine that is being polled has not ended, so it is valid.
-        let name = unsafe { poisoned.as_ref() }.map_or(c"?", Header::name);
-        pr_err!(
-            "domain {}: coroutine {} died; the domain ends, its callers get EOWNERDEAD\n",
-            self.name(),
-            name
-        );
-        // If it died while the domain ended, this goes on with what is left.
-        self.end(poisoned);
+    /// Notes the context that coroutines get from now on. Runner only.
+    #[inline(always)]
+    pub(crate) fn set_context(&self, cx: &Context<'_>) {
+        // INVARIANT: On the runner's stack; `leave` forgets it.
+        self.runner
+            .0
+            .context
+            .store(ptr::from_ref(cx).cast_mut().cast(), Relaxed);
     }
 }
 

@@ -5,31 +5,38 @@
 //! There is one ring (a *lane*) per CPU and kind of context, so that no two senders share one and
 //! none needs a lock: while a sender pushes, preemption is off, and what can still come in between
 //! on its CPU, a softirq or a hard interrupt, has a lane of its own
-//! ([`SenderSection`](crate::sys::context::SenderSection), also for PREEMPT_RT).
+//! ([`SenderSection`], also for PREEMPT_RT).
 //!
 //! **Order.** Messages that one thread sends through one [`Sender`], or one CPU from softirqs or
-//! from hard interrupts, arrive in the order sent. A thread may move to another CPU, and with it to
-//! another lane: each message then names the one that the sender sent before, and the receiver
-//! takes that first. Lanes are otherwise visited in turn, some messages each.
+//! from hard interrupts, arrive in the order sent. (Functions that one CPU has another one call,
+//! as `smp_call_function` does, may run in its idle thread, and count as a thread.) A thread may
+//! move to another CPU, and with it to another lane: each message then names the one that the
+//! sender sent before, and the receiver takes that first. Lanes are otherwise visited in turn, some
+//! messages each.
 //!
 //! **Wake-up.** A push is followed by a [`WaitCell::signal`], whose read-modify-write also orders
-//! it before the receiver's next look.
+//! it before the receiver's next look. As long as the receiver's own waiter is in that cell, nothing
+//! has come since it looked last.
+//!
+//! **In place.** A caller that runs the domain itself (see [`inline`](crate::inline)) and finds the
+//! receiver waiting lays its message right before it, past the lanes.
 //!
 //! **End.** When the receiver goes it says so, waits until no sender is in the middle of a push
 //! (a grace period), and drops what is left. Everything later is handed back to its sender.
 
-use crate::block_on::{block_on, Patience};
 use crate::executor::Executor;
-use crate::msgq::{Ring, Slot, Storage};
+use crate::msgq::{Ring, Slot, Storage, POSITION_BITS};
+use crate::receiver::Receiver;
 use crate::room::Room;
-use crate::sys::context::{self, Context as Where, SenderSection};
+use crate::sender::Sender;
+use crate::sys::context::{Context as Where, SenderSection};
+use crate::task::{Header, TaskRef};
+use crate::teardown::Ward;
 use crate::wait_cell::WaitCell;
-use crate::waker::{poll_cell, WakeRef};
-use core::future::Future;
-use core::pin::Pin;
+use crate::waker::WakeRef;
+use core::cell::UnsafeCell;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::*};
-use core::task::{Context, Poll};
 use kernel::prelude::*;
 use kernel::sync::Arc;
 
@@ -56,81 +63,8 @@ impl Default for Capacity {
     }
 }
 
-/// Why a message was not sent.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum PostErrorKind {
-    /// There is no room at the moment: `EAGAIN`.
-    Full,
-    /// The receiver, or its domain, is gone: `ECANCELED`, or `EOWNERDEAD` if a fault ended it.
-    Closed,
-    /// Not from this context: `EWOULDBLOCK`.
-    Context,
-    /// From inside a coroutine, which would block its domain: `EDEADLK`.
-    Deadlock,
-    /// The sender is being killed: `EINTR`.
-    Killed,
-    /// No memory to wait with: `ENOMEM`.
-    NoMemory,
-}
-
-impl PostErrorKind {
-    /// Why a thread could not wait.
-    fn from_wait(e: Error) -> Self {
-        if e == EDEADLK {
-            PostErrorKind::Deadlock
-        } else if e == EINTR {
-            PostErrorKind::Killed
-        } else {
-            PostErrorKind::Context
-        }
-    }
-}
-
-/// A message that was not sent, and why.
-pub struct PostError<T> {
-    message: T,
-    kind: PostErrorKind,
-    faulted: bool,
-}
-
-impl<T> PostError<T> {
-    /// The message.
-    pub fn into_inner(self) -> T {
-        self.message
-    }
-
-    /// Why it was not sent.
-    pub fn kind(&self) -> PostErrorKind {
-        self.kind
-    }
-
-    /// The error number.
-    pub fn errno(&self) -> Error {
-        match self.kind {
-            PostErrorKind::Full | PostErrorKind::Context => EAGAIN,
-            PostErrorKind::Closed if self.faulted => EOWNERDEAD,
-            PostErrorKind::Closed => ECANCELED,
-            PostErrorKind::Deadlock => EDEADLK,
-            PostErrorKind::Killed => EINTR,
-            PostErrorKind::NoMemory => ENOMEM,
-        }
-    }
-}
-
-impl<T> core::fmt::Debug for PostError<T> {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        self.kind.fmt(f)
-    }
-}
-
-impl<T> From<PostError<T>> for Error {
-    fn from(e: PostError<T>) -> Self {
-        e.errno()
-    }
-}
-
 /// Slots of a ring, allocated.
-struct KSlots<T>(KVVec<Slot<T>>);
+pub(crate) struct KSlots<T>(KVVec<Slot<T>>);
 
 impl<T> KSlots<T> {
     fn new(capacity: usize) -> Result<Self> {
@@ -150,64 +84,180 @@ unsafe impl<T> Storage<T> for KSlots<T> {
 }
 
 /// The message that a sender sent before, if that was through another lane: the lane in the upper
-/// 16 bits (there are fewer than 3 * 8192), the position, which never comes round, in the lower 48.
+/// 16 bits (there are fewer than 3 * 8192), its position in the lower ones.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct After(u64);
+pub(crate) struct After(pub(crate) u64);
 
 impl After {
-    const NOTHING: After = After(u64::MAX);
+    /// No message; its lane is none.
+    pub(crate) const NOTHING: After = After(u64::MAX);
 
-    const POSITION: u64 = (1 << 48) - 1;
-
-    fn new(lane: usize, position: u64) -> Self {
-        After((lane as u64) << 48 | position & Self::POSITION)
+    #[inline]
+    pub(crate) fn new(lane: usize, position: usize) -> Self {
+        let position = position as u64 & ((1 << POSITION_BITS) - 1);
+        After((lane as u64) << POSITION_BITS | position)
     }
 
-    fn lane(self) -> usize {
-        (self.0 >> 48) as usize
+    #[inline]
+    pub(crate) fn lane(self) -> usize {
+        (self.0 >> POSITION_BITS) as usize
     }
 
-    /// Whether that message is among the first `taken` of its lane.
-    fn is_taken(self, taken: u64) -> bool {
-        taken > self.0 & Self::POSITION
+    pub(crate) fn position(self) -> usize {
+        self.0 as usize
     }
 }
 
-struct Envelope<T> {
-    after: After,
-    message: T,
+pub(crate) struct Envelope<T> {
+    pub(crate) after: After,
+    pub(crate) message: T,
 }
 
 /// The ring of one CPU and kind of context.
-struct Lane<T> {
-    ring: Ring<Envelope<T>, KSlots<Envelope<T>>>,
-    /// Messages pushed so far. Written by the sender of the moment.
-    pushed: AtomicU64,
-    /// Messages taken so far. Written by the receiver.
-    taken: AtomicU64,
-}
+pub(crate) type Lane<T> = Ring<Envelope<T>, KSlots<Envelope<T>>>;
 
 /// What senders and receiver share.
+///
+/// # Invariants
+///
+/// `direct` and `listener` are accessed by the runner of the domain only.
 #[pin_data]
-struct Shared<T> {
+pub(crate) struct Shared<T> {
     /// `None` where the capacity is 0. Indexed by `SenderSection::index`.
-    lanes: KVVec<Option<Lane<T>>>,
+    pub(crate) lanes: KVVec<Option<Lane<T>>>,
     /// A bit for each lane that was ever pushed to: the receiver looks at those only.
-    used: KVVec<AtomicU64>,
-    receiver: WaitCell<WakeRef>,
-    closed: AtomicBool,
-    senders: AtomicUsize,
+    pub(crate) used: KVVec<AtomicU64>,
+    pub(crate) receiver: WaitCell<WakeRef>,
+    /// The receiver, or its domain, is gone.
+    pub(crate) closed: AtomicBool,
+    /// The coroutine `listener` waits in `recv`.
+    pub(crate) listening: AtomicBool,
+    /// The coroutine of the domain that was the last to wait in `recv`.
+    listener: UnsafeCell<Option<TaskRef>>,
+    /// A message that is laid before the receiver while it is polled.
+    direct: UnsafeCell<Option<T>>,
+    pub(crate) senders: AtomicUsize,
     #[pin]
-    room: Room,
-    executor: Arc<Executor>,
+    pub(crate) room: Room,
+    pub(crate) executor: Arc<Executor>,
 }
 
 impl<T> Shared<T> {
     #[cold]
-    fn mark_used(&self, index: usize) {
+    #[inline(never)]
+    pub(crate) fn mark_used(&self, index: usize) {
         if let Some(word) = self.used.get(index / 64) {
             word.fetch_or(1 << (index % 64), Relaxed);
         }
+    }
+
+    /// Signals the receiver. Any context but NMI.
+    #[inline]
+    pub(crate) fn wake_receiver(&self) {
+        if let Some(waiter) = self.receiver.signal() {
+            waiter.wake();
+        }
+    }
+
+    /// The coroutine that waits in `recv`, if nothing has come for it yet and it may be polled as
+    /// it is.
+    ///
+    /// # Safety
+    ///
+    /// The caller is the runner of the domain.
+    #[inline]
+    pub(crate) unsafe fn idle_listener(&self) -> Option<NonNull<Header>> {
+        if !self.listening.load(Relaxed) {
+            return None;
+        }
+        // SAFETY: By the type's invariant; the reference keeps the header valid.
+        let listener = unsafe { (*self.listener.get()).as_ref() }?;
+        let header = listener.header();
+        // Of what the current thread has sent before, nothing is in a lane: that was followed by a
+        // signal, which took the waiter out.
+        let idle = self.receiver.is_waiting(NonNull::from(header).cast())
+            && header.state().is_idle()
+            && header.state().flags().is_plain();
+        idle.then_some(NonNull::from(header))
+    }
+
+    /// Lays `message` before the receiver, for its next poll. What is not taken there is to be
+    /// [taken back](Self::take_laid).
+    ///
+    /// # Safety
+    ///
+    /// The caller is the runner of the domain, and nothing is laid.
+    #[inline]
+    pub(crate) unsafe fn lay(&self, message: T) {
+        // SAFETY: By the type's invariant; there is nothing to drop.
+        unsafe { self.direct.get().write(Some(message)) };
+    }
+
+    /// Takes what was [laid](Self::lay) before the receiver.
+    ///
+    /// # Safety
+    ///
+    /// The caller is the runner of the domain.
+    #[inline]
+    pub(crate) unsafe fn take_laid(&self) -> Option<T> {
+        // SAFETY: By the type's invariant.
+        unsafe { (*self.direct.get()).take() }
+    }
+
+    /// The coroutine that is being polled waits in `recv`; `true` if nothing has come since it looked
+    /// last, so that it need not look again.
+    ///
+    /// # Safety
+    ///
+    /// The caller is that coroutine, one of the domain.
+    #[inline]
+    pub(crate) unsafe fn still_listens(&self) -> bool {
+        let me = self.executor.current();
+        // SAFETY: By the type's invariant.
+        let listener = unsafe { (*self.listener.get()).as_ref() };
+        if listener.is_some_and(|listener| core::ptr::eq(listener.header(), me))
+            && self.receiver.is_waiting_at(me.cast())
+        {
+            // Our own waiter is in the cell still: who comes takes it out.
+            self.listening.store(true, Relaxed);
+            return true;
+        }
+        false
+    }
+
+    /// The coroutine that is being polled has looked, and left its waiter.
+    ///
+    /// # Safety
+    ///
+    /// As for [`still_listens`](Self::still_listens).
+    #[cold]
+    #[inline(never)]
+    pub(crate) unsafe fn listen(&self) {
+        // SAFETY: The coroutine that is being polled is valid.
+        let me = unsafe { &*self.executor.current() };
+        // SAFETY: By the type's invariant; the old reference is dropped after the access.
+        let listener = unsafe { &mut *self.listener.get() };
+        if !listener
+            .as_ref()
+            .is_some_and(|l| core::ptr::eq(l.header(), me))
+        {
+            let old = listener.replace(TaskRef::of(me));
+            drop(old);
+        }
+        self.listening.store(true, Relaxed);
+    }
+}
+
+impl<T: Send> Ward for Shared<T> {
+    fn closing(&self) {
+        self.closed.store(true, Release);
+        self.room.wake_all();
+    }
+
+    fn owner_died(&self) {}
+
+    fn is_retired(&self) -> bool {
+        self.senders.load(Relaxed) == 0
     }
 }
 
@@ -233,11 +283,7 @@ pub(crate) fn mailbox<T: Send + 'static>(
         let lane = if capacity == 0 {
             None
         } else {
-            Some(Lane {
-                ring: Ring::new(KSlots::new(capacity)?).map_err(|_| EINVAL)?,
-                pushed: AtomicU64::new(0),
-                taken: AtomicU64::new(0),
-            })
+            Some(Ring::new(KSlots::new(capacity)?).map_err(|_| EINVAL)?)
         };
         lanes.push(lane, GFP_KERNEL)?;
     }
@@ -251,363 +297,17 @@ pub(crate) fn mailbox<T: Send + 'static>(
             used,
             receiver: WaitCell::new(),
             closed: AtomicBool::new(false),
+            listening: AtomicBool::new(false),
+            listener: UnsafeCell::new(None),
+            direct: UnsafeCell::new(None),
             senders: AtomicUsize::new(1),
             room <- Room::new(),
             executor,
         }),
         GFP_KERNEL,
     )?;
-    let sender = Sender {
-        shared: shared.clone(),
-        last: AtomicU64::new(After::NOTHING.0),
-    };
-    let receiver = Receiver {
-        shared,
-        next: 0,
-        row: ROW,
-        calls: false,
-    };
-    Ok((sender, receiver))
-}
-
-/// The sending end of a mailbox: for any context but NMI, any number of clones.
-///
-/// See the [module](self) for what order is kept.
-pub struct Sender<T> {
-    shared: Arc<Shared<T>>,
-    /// The message sent last, as an [`After`].
-    last: AtomicU64,
-}
-
-impl<T: Send> Sender<T> {
-    #[cold]
-    fn error(&self, kind: PostErrorKind, message: T) -> PostError<T> {
-        PostError {
-            message,
-            kind,
-            faulted: self.shared.executor.is_faulted(),
-        }
-    }
-
-    /// Sends without waiting. Any context but NMI; does not sleep, allocate or lock.
-    ///
-    /// The message comes back when the ring of this CPU and context is [full](PostErrorKind::Full),
-    /// when the receiver is [gone](PostErrorKind::Closed), or if the mailbox has no room for this
-    /// kind of [context](PostErrorKind::Context) at all.
-    #[inline]
-    pub fn try_post(&self, message: T) -> Result<(), PostError<T>> {
-        let shared = &*self.shared;
-        let Some(section) = SenderSection::enter() else {
-            return Err(self.error(PostErrorKind::Context, message));
-        };
-        let index = section.index();
-        let Some(Some(lane)) = shared.lanes.get(index) else {
-            return Err(self.error(PostErrorKind::Context, message));
-        };
-        // A receiver that closes waits for a grace period afterwards, so that a section that does
-        // not see it here ends before the receiver looks for the last time.
-        if shared.closed.load(Relaxed) || shared.executor.is_closed() {
-            return Err(self.error(PostErrorKind::Closed, message));
-        }
-        if lane.ring.is_full() {
-            return Err(self.error(PostErrorKind::Full, message));
-        }
-        let position = lane.pushed.load(Relaxed);
-        let mut after = After::NOTHING;
-        if SenderSection::kind(index) == 0 {
-            // An exchange, because threads may share a sender: they form a chain.
-            let last = After(self.last.swap(After::new(index, position).0, AcqRel));
-            if last != After::NOTHING && last.lane() != index {
-                after = last;
-            }
-        }
-        // SAFETY: Within the section we are the only producer of this lane.
-        if let Err(envelope) = unsafe { lane.ring.push(Envelope { after, message }) } {
-            // Cannot be: only we take room away.
-            return Err(self.error(PostErrorKind::Full, envelope.message));
-        }
-        lane.pushed.store(position.wrapping_add(1), Relaxed);
-        if position == 0 {
-            shared.mark_used(index);
-        }
-        let waiter = shared.receiver.signal();
-        drop(section);
-        if let Some(waiter) = waiter {
-            waiter.wake();
-        }
-        Ok(())
-    }
-
-    /// Sends; waits for room if need be, killable. Task context, sleeps.
-    ///
-    /// Besides the errors of [`try_post`](Self::try_post): [`PostErrorKind::Killed`];
-    /// [`PostErrorKind::Context`] where sleeping is not allowed; [`PostErrorKind::Deadlock`] inside
-    /// a coroutine, where [`send`](Self::send) is to be used.
-    pub fn post(&self, message: T) -> Result<(), PostError<T>> {
-        let mut sending = self.send(message);
-        match block_on(Patience::Killable, &mut sending) {
-            Ok(done) => done,
-            Err(e) => match sending.message.take() {
-                Some(message) => Err(self.error(PostErrorKind::from_wait(e), message)),
-                // Sent, or failed, and only then interrupted: `block_on` does not do that.
-                None => Ok(()),
-            },
-        }
-    }
-
-    /// Sends from a coroutine; waits for room if need be.
-    ///
-    /// Dropping the future before it is ready drops the message unsent.
-    pub fn send(&self, message: T) -> SendFuture<'_, T> {
-        SendFuture {
-            sender: self,
-            message: Some(message),
-        }
-    }
-
-    /// Sends, or registers for room: then the error is [`PostErrorKind::Full`].
-    pub(crate) fn poll_send(&self, message: T, cx: &Context<'_>) -> Result<(), PostError<T>> {
-        let message = match self.try_post(message) {
-            Err(e) if e.kind == PostErrorKind::Full => e.message,
-            done => return done,
-        };
-        let Some(me) = WakeRef::from_context(cx) else {
-            return Err(self.error(PostErrorKind::Context, message));
-        };
-        if self.shared.room.register(me).is_err() {
-            return Err(self.error(PostErrorKind::NoMemory, message));
-        }
-        // The second look, after the barrier in `register`.
-        self.try_post(message)
-    }
-
-    /// Whether the receiver, or its domain, is gone. Any context.
-    pub fn is_closed(&self) -> bool {
-        self.shared.closed.load(Acquire) || self.shared.executor.is_closed()
-    }
-
-    pub(crate) fn executor(&self) -> &Arc<Executor> {
-        &self.shared.executor
-    }
-}
-
-impl<T> Clone for Sender<T> {
-    fn clone(&self) -> Self {
-        self.shared.senders.fetch_add(1, Relaxed);
-        Sender {
-            shared: self.shared.clone(),
-            last: AtomicU64::new(After::NOTHING.0),
-        }
-    }
-}
-
-impl<T> Drop for Sender<T> {
-    fn drop(&mut self) {
-        if self.shared.senders.fetch_sub(1, AcqRel) == 1 {
-            if let Some(waiter) = self.shared.receiver.signal() {
-                waiter.wake();
-            }
-        }
-    }
-}
-
-/// The future of [`Sender::send`].
-#[must_use = "futures do nothing unless awaited"]
-pub struct SendFuture<'a, T: Send> {
-    sender: &'a Sender<T>,
-    message: Option<T>,
-}
-
-impl<T: Send> Unpin for SendFuture<'_, T> {}
-
-impl<T: Send> Future for SendFuture<'_, T> {
-    type Output = Result<(), PostError<T>>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Some(message) = self.message.take() else {
-            return Poll::Pending;
-        };
-        match self.sender.poll_send(message, cx) {
-            Err(e) if e.kind == PostErrorKind::Full => {
-                self.message = Some(e.message);
-                Poll::Pending
-            }
-            done => Poll::Ready(done),
-        }
-    }
-}
-
-/// Messages taken from one lane in a row, if others have some too.
-const ROW: u32 = 16;
-
-/// The receiving end of a mailbox; one coroutine has it.
-///
-/// Drop it where sleeping is allowed, as in a coroutine: it waits for a grace period, and drops
-/// the messages that are left, so that each call among them fails with `ECANCELED`.
-pub struct Receiver<T> {
-    shared: Arc<Shared<T>>,
-    /// The lane to look at first.
-    next: usize,
-    /// Messages that it may still give before the next one is looked at first.
-    row: u32,
-    /// Messages are requests that wait for an answer.
-    calls: bool,
-}
-
-impl<T: Send> Receiver<T> {
-    /// The next message; waits for one. `None` when all senders are gone and all is received.
-    pub fn recv(&mut self) -> Recv<'_, T> {
-        Recv { receiver: self }
-    }
-
-    /// The next message, if there is one.
-    #[inline]
-    pub fn try_recv(&mut self) -> Option<T> {
-        let message = self.pop()?;
-        self.shared.room.made();
-        let stats = &self.shared.executor.stats;
-        stats.posts.add(1);
-        stats.calls.add(u64::from(self.calls));
-        Some(message)
-    }
-
-    /// Has messages counted as calls.
-    pub(crate) fn count_calls(&mut self) {
-        self.calls = true;
-    }
-
-    #[inline]
-    fn pop(&mut self) -> Option<T> {
-        if self.row == 0 {
-            self.next = self.next.wrapping_add(1);
-            self.row = ROW;
-        }
-        if let [used] = &*self.shared.used {
-            // Up to 21 CPUs. Relaxed: ordered by the signal, like the messages.
-            let used = used.load(Relaxed);
-            return self.pop_from(used, 0, self.next);
-        }
-        self.pop_from_many()
-    }
-
-    /// The next message from lanes `base..base + 64`, those in the set `used`, beginning with
-    /// `start`.
-    #[inline]
-    fn pop_from(&mut self, used: u64, base: usize, start: usize) -> Option<T> {
-        let mut lanes = used.rotate_right(start as u32);
-        while lanes != 0 {
-            let step = lanes.trailing_zeros() as usize;
-            lanes &= lanes.wrapping_sub(1);
-            let index = base.wrapping_add(start.wrapping_add(step) % 64);
-            if let Some(message) = self.pop_lane(index) {
-                if index != self.next {
-                    self.next = index;
-                    self.row = ROW;
-                }
-                self.row = self.row.wrapping_sub(1);
-                return Some(message);
-            }
-        }
-        None
-    }
-
-    #[cold]
-    fn pop_from_many(&mut self) -> Option<T> {
-        let words = self.shared.used.len().max(1);
-        let first = self.next / 64 % words;
-        for step in 0..words {
-            let word = first.wrapping_add(step) % words;
-            let start = if step == 0 { self.next % 64 } else { 0 };
-            let used = self.shared.used.get(word)?.load(Relaxed);
-            if let Some(message) = self.pop_from(used, word.wrapping_mul(64), start) {
-                return Some(message);
-            }
-        }
-        None
-    }
-
-    /// The next message of lane `index`, or one that has to come before it.
-    #[inline]
-    fn pop_lane(&mut self, index: usize) -> Option<T> {
-        let mut lane = self.shared.lanes.get(index)?.as_ref()?;
-        // SAFETY: There is one receiver, and this is its `&mut self`: the only consumer.
-        let after = unsafe { lane.ring.peek() }?.after;
-        if after != After::NOTHING {
-            lane = self.first_of_chain(lane, after)?;
-        }
-        let taken = lane.taken.load(Relaxed);
-        let waiting = lane.pushed.load(Relaxed).wrapping_sub(taken);
-        self.shared.executor.stats.saw_in_ring(waiting);
-        // SAFETY: As above.
-        let envelope = unsafe { lane.ring.pop() }?;
-        lane.taken.store(taken.wrapping_add(1), Relaxed);
-        Some(envelope.message)
-    }
-
-    /// The lane whose first message is not to come after one that is still in another lane; `lane`
-    /// itself if `after` was taken. `None` if that message is not there yet, its sender being in
-    /// the middle of it: a signal will follow.
-    #[cold]
-    fn first_of_chain<'a>(
-        &'a self,
-        mut lane: &'a Lane<T>,
-        mut after: After,
-    ) -> Option<&'a Lane<T>> {
-        // Never in a circle: each message names one that was sent before.
-        while after != After::NOTHING {
-            let before = self.shared.lanes.get(after.lane())?.as_ref()?;
-            if after.is_taken(before.taken.load(Relaxed)) {
-                break;
-            }
-            lane = before;
-            // SAFETY: There is one receiver, and its `&mut self` is up the stack.
-            after = unsafe { lane.ring.peek() }?.after;
-        }
-        Some(lane)
-    }
-}
-
-impl<T> Drop for Receiver<T> {
-    fn drop(&mut self) {
-        self.shared.closed.store(true, Release);
-        context::wait_for_senders();
-        self.shared.receiver.clear_waiter();
-        for lane in self.shared.lanes.iter().flatten() {
-            // SAFETY: We are the only consumer. Nothing is pushed any more: every section that
-            // began before `closed` was set has ended, later ones see it.
-            while let Some(envelope) = unsafe { lane.ring.pop() } {
-                drop(envelope);
-            }
-        }
-        self.shared.room.wake_all();
-    }
-}
-
-/// The future of [`Receiver::recv`]. Cancel-safe: a message is taken only when it is returned.
-#[must_use = "futures do nothing unless awaited"]
-pub struct Recv<'a, T> {
-    receiver: &'a mut Receiver<T>,
-}
-
-impl<T: Send> Future for Recv<'_, T> {
-    type Output = Option<T>;
-
-    #[inline]
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        loop {
-            // A signal from before the look needs no second look.
-            self.receiver.shared.receiver.try_wait();
-            if let Some(message) = self.receiver.try_recv() {
-                return Poll::Ready(Some(message));
-            }
-            let shared = &*self.receiver.shared;
-            if shared.senders.load(Acquire) == 0 {
-                // What the last sender sent, it sent before it went.
-                return Poll::Ready(self.receiver.try_recv());
-            }
-            if !poll_cell(&shared.receiver, cx) {
-                return Poll::Pending;
-            }
-        }
-    }
+    shared
+        .executor
+        .tell_when_it_ends(shared.clone() as Arc<dyn Ward>)?;
+    Ok((Sender::new(shared.clone()), Receiver::new(shared)))
 }

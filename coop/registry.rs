@@ -84,6 +84,7 @@ pub(crate) fn add(
         }),
         GFP_KERNEL,
     )?;
+    executor.spin.starting();
     home.start();
     let id = all.next_id;
     all.next_id = id.wrapping_add(1);
@@ -113,6 +114,7 @@ fn end(choose: impl Fn(&Running) -> bool) -> bool {
     };
     // The lock is not held meanwhile: a destructor may end another domain.
     executor.stop();
+    // A thread that had no time to begin never does.
     drop(home);
     executor.wait_for_end();
     // Only now is the name free again.

@@ -1,29 +1,49 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Reply slots: who owns one when, as a small state machine that caller and receiver agree on, and
-//! the list of the free ones.
+//! Reply slots: who owns one when, and who waits for it, in one word that caller and receiver agree
+//! on; and the list of the free ones.
 //!
 //! No dependency on the kernel crate: the same file is compiled into the module and, on the host,
 //! into the loom models of `selftests/host`.
 //!
 //! ```text
-//!              caller                 receiver
-//!   (free) ------------> PENDING ------------------> REPLIED | DROPPED ---> caller frees it
-//!                           |                             ^
-//!                           | caller gives up             | fails: the reply is there, take it
-//!                           v                             |
-//!                        ABANDONED ---> receiver frees it +
+//!             caller                           receiver
+//!   FREE -+----------> PENDING -> waiter -------------------> REPLIED | DROPPED -+
+//!         |               ^  \       \                           ^        ^      | caller
+//!         |  leave_inline |   +-------+-> ABANDONED -+          |        |      | frees it
+//!         |               |    gives up   |          | receiver |        |      v
+//!         +----------> INLINE             +-----------> frees it          |     FREE
+//!                         |                                               |
+//!                         +-----------------------------------------------+
+//!                           the receiver runs on the caller's own thread
 //! ```
 //!
 //! A caller can vanish at any instant; the slot never lies on its stack. Exactly one side frees it:
-//! the one that comes second.
+//! the one that comes second. After the exchange that completes a call the receiver does not touch
+//! the slot any more, but for the waiter, which it took out with the same exchange: the caller may
+//! have freed all of them by then.
+//!
+//! `reply.complete` publishes the value, and acquires the waiter; `reply.take` acquires the value.
+//! `reply.wait` publishes the waiter. `reply.abandon` publishes what the caller did to the slot
+//! before the receiver frees it.
 
-use crate::atomic::{named, AtomicU32, AtomicU64, Ordering};
+use crate::atomic::{mistake, named, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use crate::wait_cell::Waiter;
+use core::marker::PhantomData;
+use core::ptr::{self, NonNull};
 
-const PENDING: u32 = 0;
-const REPLIED: u32 = 1;
-const DROPPED: u32 = 2;
-const ABANDONED: u32 = 3;
+const PENDING: *mut () = ptr::null_mut();
+// The others are odd, which waiters are not.
+const REPLIED: *mut () = ptr::without_provenance_mut(1);
+const DROPPED: *mut () = ptr::without_provenance_mut(3);
+const ABANDONED: *mut () = ptr::without_provenance_mut(5);
+const FREE: *mut () = ptr::without_provenance_mut(7);
+
+/// The word of a call that thread `runner` runs inline: other odd numbers.
+#[inline]
+fn inline(runner: *const ()) -> *mut () {
+    runner.cast_mut().map_addr(|a| a | 1)
+}
 
 /// What a caller finds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -35,59 +55,125 @@ pub enum Answer {
 }
 
 /// What became of completing a call.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Complete {
-    /// The caller has its answer.
-    Done,
+#[derive(PartialEq, Eq, Debug)]
+#[must_use]
+pub enum Complete<W> {
+    /// The caller has its answer; if it waits, it is to be woken.
+    Done(Option<W>),
     /// The caller has gone: the slot is the receiver's to free.
     Abandoned,
     /// Somebody else completed it in the receiver's place, because the domain died.
     Already,
 }
 
-/// The state of one slot.
-pub struct ReplyState {
-    word: AtomicU32,
+/// The state of one slot, and who waits for its end.
+///
+/// # Invariants
+///
+/// The word is one of the states above, or a waiter that the cell owns.
+pub struct ReplyCell<W: Waiter> {
+    word: AtomicPtr<()>,
     /// The next in the free list; belongs to the list while the slot is free.
     next: AtomicU32,
+    _waiter: PhantomData<W>,
 }
 
-impl ReplyState {
+// SAFETY: The cell hands waiters from one thread to another.
+unsafe impl<W: Waiter + Send> Send for ReplyCell<W> {}
+// SAFETY: As above; all access is through atomic words.
+unsafe impl<W: Waiter + Send> Sync for ReplyCell<W> {}
+
+impl<W: Waiter> ReplyCell<W> {
     /// A slot that is in no list.
     pub fn new() -> Self {
-        ReplyState {
-            word: AtomicU32::new(PENDING),
+        ReplyCell {
+            word: AtomicPtr::new(FREE),
             next: AtomicU32::new(NONE),
+            _waiter: PhantomData,
         }
     }
 
-    /// The caller begins a call with a slot that it took from the free list.
+    /// # Safety
+    ///
+    /// `word` was taken out of the cell by a read-modify-write.
+    #[inline]
+    unsafe fn owned(word: *mut ()) -> Option<W> {
+        if word.addr() & 1 != 0 {
+            return None;
+        }
+        // SAFETY: By the type's invariant this is a waiter, or null, and the caller took it out.
+        NonNull::new(word).map(|raw| unsafe { W::from_raw(raw) })
+    }
+
+    /// The caller begins a call with a slot that is its own.
     #[inline]
     pub fn begin(&self) {
         // Relaxed: the request that carries the slot to the receiver publishes it.
         self.word.store(PENDING, Ordering::Relaxed);
     }
 
+    /// The same for a call whose receiver thread `runner`, which is the caller's, is about to run.
+    #[inline]
+    pub fn begin_inline(&self, runner: *const ()) {
+        // Relaxed: as in `begin`.
+        self.word.store(inline(runner), Ordering::Relaxed);
+    }
+
+    /// The caller, without an answer yet, stops running the receiver; `false` if the answer came.
+    #[inline]
+    pub fn leave_inline(&self, runner: *const ()) -> bool {
+        // A read-modify-write, since the receiver may have passed the request on to another thread.
+        self.word
+            .compare_exchange(
+                inline(runner),
+                PENDING,
+                named("reply.wait", Ordering::AcqRel),
+                Ordering::Relaxed,
+            )
+            .is_ok()
+    }
+
+    /// Completes the call of a caller that is `runner`, the current thread, and runs us: plain
+    /// stores. `false` if it is not.
+    #[inline]
+    pub fn complete_inline(&self, runner: *const (), value: bool) -> bool {
+        if self.word.load(Ordering::Relaxed) != inline(runner) {
+            return false;
+        }
+        // Nobody else changes the word: there is one receiver, which is us, and the caller is below
+        // us on the stack.
+        self.word
+            .store(if value { REPLIED } else { DROPPED }, Ordering::Relaxed);
+        true
+    }
+
     /// The receiver is done; `value` says that it put one in place. If it comes too late, the value
     /// is the receiver's again.
     #[inline]
-    pub fn complete(&self, value: bool) -> Complete {
+    pub fn complete(&self, value: bool) -> Complete<W> {
         let new = if value { REPLIED } else { DROPPED };
-        // Publishes the value; `reply.take` acquires it.
-        self.word
-            .compare_exchange(
-                PENDING,
+        let mut now = self.word.load(Ordering::Relaxed);
+        loop {
+            match now {
+                ABANDONED => break,
+                REPLIED | DROPPED | FREE => return Complete::Already,
+                _ => (),
+            }
+            // INVARIANT: The waiter, if there is one, is taken out.
+            match self.word.compare_exchange(
+                now,
                 new,
                 named("reply.complete", Ordering::AcqRel),
-                Ordering::Acquire,
-            )
-            .map_or_else(
-                |now| match now {
-                    ABANDONED => Complete::Abandoned,
-                    _ => Complete::Already,
-                },
-                |_| Complete::Done,
-            )
+                Ordering::Relaxed,
+            ) {
+                // SAFETY: `old` was just taken out.
+                Ok(old) => return Complete::Done(unsafe { Self::owned(old) }),
+                Err(changed) => now = changed,
+            }
+        }
+        // Pairs with `reply.abandon`.
+        self.word.load(named("reply.abandoned", Ordering::Acquire));
+        Complete::Abandoned
     }
 
     /// Whether, and how, the call has ended. Caller only, before it abandons.
@@ -100,32 +186,112 @@ impl ReplyState {
         }
     }
 
+    /// Whether a value is in place, and the caller's. Caller only.
+    #[inline]
+    pub fn is_replied(&self) -> bool {
+        self.word.load(named("reply.take", Ordering::Acquire)) == REPLIED
+    }
+
+    /// Whether the call has ended. Caller only.
+    #[inline]
+    pub fn is_answered(&self) -> bool {
+        matches!(
+            self.word.load(named("reply.take", Ordering::Acquire)),
+            REPLIED | DROPPED
+        )
+    }
+
+    /// Whether the waiter is the one that [`Waiter::into_raw`] made into `raw`. One load.
+    #[inline]
+    pub fn is_waiting(&self, raw: NonNull<()>) -> bool {
+        self.word.load(Ordering::Relaxed) == raw.as_ptr()
+    }
+
+    /// Leaves a waiter, in place of the one before; `false` if the answer is there. Caller only.
+    #[inline]
+    pub fn wait(&self, waiter: W) -> bool {
+        let new = waiter.into_raw().as_ptr();
+        let mut now = self.word.load(Ordering::Relaxed);
+        while now.addr() & 1 == 0 {
+            // INVARIANT: The cell owns the new waiter.
+            match self.word.compare_exchange(
+                now,
+                new,
+                named("reply.wait", Ordering::AcqRel),
+                Ordering::Relaxed,
+            ) {
+                Ok(old) => {
+                    // SAFETY: `old` was just taken out.
+                    drop(unsafe { Self::owned(old) });
+                    return true;
+                }
+                Err(changed) => now = changed,
+            }
+        }
+        // SAFETY: The new waiter was never put in.
+        drop(unsafe { Self::owned(new) });
+        false
+    }
+
     /// The caller gives up; `false` if the answer is there already, to be taken.
     pub fn abandon(&self) -> bool {
-        // Release: what the caller did to the slot comes before the receiver frees it.
-        self.word
-            .compare_exchange(
-                PENDING,
+        let mut now = self.word.load(Ordering::Relaxed);
+        while !matches!(now, REPLIED | DROPPED) {
+            // INVARIANT: The waiter, if there is one, is taken out.
+            match self.word.compare_exchange(
+                now,
                 ABANDONED,
                 named("reply.abandon", Ordering::AcqRel),
-                Ordering::Acquire,
-            )
-            .is_ok()
+                Ordering::Relaxed,
+            ) {
+                Ok(old) => {
+                    // SAFETY: `old` was just taken out.
+                    drop(unsafe { Self::owned(old) });
+                    return true;
+                }
+                Err(changed) => now = changed,
+            }
+        }
+        false
     }
 
     /// Whether the caller has gone. Receiver only, before it completes.
     pub fn is_abandoned(&self) -> bool {
         self.word.load(Ordering::Acquire) == ABANDONED
     }
+
+    /// Whether a receiver has the right to answer that nobody but the caller protects.
+    pub fn is_pending(&self) -> bool {
+        !matches!(
+            self.word.load(Ordering::Acquire),
+            REPLIED | DROPPED | ABANDONED | FREE
+        )
+    }
+
+    /// The slot is nobody's, and about to be given back.
+    #[inline]
+    pub fn end(&self) {
+        // Relaxed: `reply.free`, or who has the slot next being the same thread, publishes it.
+        self.word.store(FREE, Ordering::Relaxed);
+    }
 }
 
-impl Default for ReplyState {
+impl<W: Waiter> Default for ReplyCell<W> {
     fn default() -> Self {
         Self::new()
     }
 }
 
-const NONE: u32 = u32::MAX;
+impl<W: Waiter> Drop for ReplyCell<W> {
+    fn drop(&mut self) {
+        let word = self.word.swap(FREE, Ordering::Relaxed);
+        // SAFETY: Just taken out; it is only a waiter if the call's future was leaked.
+        drop(unsafe { Self::owned(word) });
+    }
+}
+
+/// No slot.
+pub const NONE: u32 = u32::MAX;
 
 /// The free slots: Treiber's stack of indices, with a tag against ABA.
 ///
@@ -144,9 +310,9 @@ impl FreeList {
         }
     }
 
-    /// Frees slot `index`, whose state is `slot`. Any context, lock-free.
+    /// Frees slot `index`, which is `slot`. Any context, lock-free.
     #[inline]
-    pub fn put(&self, index: u32, slot: &ReplyState) {
+    pub fn put<W: Waiter>(&self, index: u32, slot: &ReplyCell<W>) {
         let mut head = self.head.load(Ordering::Relaxed);
         loop {
             slot.next.store(head as u32, Ordering::Relaxed);
@@ -164,15 +330,19 @@ impl FreeList {
         }
     }
 
-    /// Takes a free slot; `slot` finds the state of an index. Any context, lock-free.
+    /// Takes a free slot; `slot` finds the one of an index. Any context, lock-free.
     #[inline]
-    pub fn take<'a>(&self, slot: impl Fn(u32) -> Option<&'a ReplyState>) -> Option<u32> {
+    pub fn take<'a, W: Waiter + 'a>(
+        &self,
+        slot: impl Fn(u32) -> Option<&'a ReplyCell<W>>,
+    ) -> Option<u32> {
         let mut head = self.head.load(named("reply.alloc", Ordering::Acquire));
         loop {
             let index = head as u32;
             // `NONE` is no slot. What is read here may be stale; then the tag has changed.
             let next = slot(index)?.next.load(Ordering::Relaxed);
-            let tag = (head >> 32).wrapping_add(1) << 32;
+            let step = if mistake("reply.no_tag") { 0 } else { 1 };
+            let tag = (head >> 32).wrapping_add(step) << 32;
             // INVARIANT: `next` is free as long as `index` is, which the tag tells.
             match self.head.compare_exchange_weak(
                 head,

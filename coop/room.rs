@@ -2,12 +2,15 @@
 
 //! Waiting for room: the slow path of senders that find a ring full.
 //!
-//! Store buffering is the danger here. A sender registers, then looks for room once more; the
-//! receiver makes room, then looks for registered senders. With a full barrier between the two
-//! steps on both sides, in [`Room::register`] and [`Room::made`], at least one sees the other.
+//! Store buffering is the danger here: a sender registers, then looks for room; the receiver makes
+//! room, then looks for registered senders, and each may miss the other. A full barrier on both
+//! sides would do, for each message. Instead the sender that has registered reads and modifies a
+//! word that the receiver reads and modifies, too, after it has made room and before it waits: of
+//! the two, one comes first. For a mailbox this word is its receiver's wait cell (the sender
+//! signals the receiver), for reply slots it is the spare one.
 
 use crate::waker::WakeRef;
-use core::sync::atomic::{fence, AtomicBool, Ordering::*};
+use core::sync::atomic::{AtomicBool, Ordering::*};
 use kernel::prelude::*;
 use kernel::sync::{new_spinlock_irq, SpinLockIrq};
 
@@ -28,8 +31,8 @@ impl Room {
         })
     }
 
-    /// Registers `waiter` for the next time there is room. The caller must look for room once
-    /// more, and only then wait.
+    /// Registers `waiter` for the next time there is room. The caller then reads and modifies the
+    /// word that it shares with whoever makes room, and looks once more, before it waits.
     ///
     /// Task context. `ENOMEM`.
     pub(crate) fn register(&self, waiter: WakeRef) -> Result {
@@ -38,18 +41,15 @@ impl Room {
         if !waiters.iter().any(|other| other.same_as(&waiter)) {
             waiters.push(waiter, GFP_ATOMIC)?;
         }
+        // Published by the read-modify-write that follows.
         self.waiting.store(true, Relaxed);
-        drop(waiters);
-        // Pairs with the fence in `made`.
-        fence(SeqCst);
         Ok(())
     }
 
-    /// The receiver has made room. Task context; a full barrier and a load if nobody waits.
+    /// Room was made. Those who registered before the caller's last read-modify-write of the shared
+    /// word are woken; one load if nobody waits.
     #[inline]
     pub(crate) fn made(&self) {
-        // Pairs with the fence in `register`.
-        fence(SeqCst);
         if self.waiting.load(Relaxed) {
             self.wake_all();
         }
@@ -57,6 +57,7 @@ impl Room {
 
     /// Lets all who wait look again.
     #[cold]
+    #[inline(never)]
     pub(crate) fn wake_all(&self) {
         let waiters = {
             let mut waiters = self.waiters.lock();

@@ -2,7 +2,7 @@
 
 //! Counters of a domain: written by its runner alone, read by anybody.
 
-use crate::sys::context::cycles;
+use crate::sys::context::{cycles, ticks};
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use kernel::prelude::*;
 use kernel::time::{Instant, Monotonic};
@@ -36,24 +36,32 @@ pub struct Stats {
     pub spawned: Counter,
     /// Coroutines that have ended.
     pub finished: Counter,
-    /// Wake-ups of coroutines by the domain itself.
-    pub wakes_local: Counter,
     /// Wake-ups of coroutines from outside, first runs of those spawned from outside included.
     pub wakes_remote: Counter,
     /// Times the home thread went to sleep.
     pub sleeps: Counter,
     /// Times the home thread woke up and found nothing to do.
     pub unproductive: Counter,
-    /// Messages received.
-    pub posts: Counter,
-    /// Of these, requests that wait for a reply.
+    /// Messages received that nobody waits for an answer to.
+    pub(crate) plain_posts: Counter,
+    /// Requests received.
     pub calls: Counter,
     /// Largest number of messages found in one ring.
     pub ring_high_water: AtomicU64,
-    /// Duration of the longest poll, in cycles.
+    /// Calls whose caller ran the domain itself, from the request to the reply.
+    pub inline_calls: Counter,
+    /// Times that a caller left work to the home thread.
+    pub hand_overs: Counter,
+    /// Times that the home thread had to wait for the baton.
+    pub contended: Counter,
+    /// Times that work came while the home thread was spinning, and that it did not.
+    pub spin_hits: Counter,
+    /// See `spin_hits`.
+    pub spin_misses: Counter,
+    /// Duration of the longest poll, in cycles, as far as is known: see `start_batch`.
     longest: AtomicU64,
     longest_name: [AtomicU64; NAME_WORDS],
-    /// When the last poll ended.
+    /// When the last poll that was timed began, or the one before ended.
     mark: AtomicU64,
     /// Start of the domain in cycles and by the clock: what a cycle is worth.
     born: (u64, Instant<Monotonic>),
@@ -65,13 +73,17 @@ impl Stats {
             polls: Counter::default(),
             spawned: Counter::default(),
             finished: Counter::default(),
-            wakes_local: Counter::default(),
             wakes_remote: Counter::default(),
             sleeps: Counter::default(),
             unproductive: Counter::default(),
-            posts: Counter::default(),
+            plain_posts: Counter::default(),
             calls: Counter::default(),
             ring_high_water: AtomicU64::new(0),
+            inline_calls: Counter::default(),
+            hand_overs: Counter::default(),
+            contended: Counter::default(),
+            spin_hits: Counter::default(),
+            spin_misses: Counter::default(),
             longest: AtomicU64::new(0),
             longest_name: Default::default(),
             mark: AtomicU64::new(0),
@@ -79,21 +91,66 @@ impl Stats {
         }
     }
 
-    /// The runner begins to poll coroutines.
+    /// The runner begins to poll coroutines; returns the tick.
+    ///
+    /// Time stamps cost as much as a poll. So the first poll of a batch is timed, which is all of
+    /// them in a domain that is not busy; of the others those are found during which a timer tick
+    /// has passed. What takes less, in a busy domain, may go unnoticed.
     #[inline]
-    pub(crate) fn start(&self) {
+    pub(crate) fn start_batch(&self) -> usize {
         self.mark.store(cycles(), Relaxed);
+        ticks()
     }
 
-    /// A poll ended; the time since the last one did is its own. Runner only.
+    /// A poll has ended, and a tick has passed since `since`; returns the tick. The time since the
+    /// last stamp is its own, if that is a tick or more.
+    #[cold]
+    pub(crate) fn tick_passed(&self, since: usize, name: &CStr) -> usize {
+        let tick = ticks();
+        if tick.wrapping_sub(since) > 1 {
+            self.polled(name);
+        } else {
+            self.mark.store(cycles(), Relaxed);
+        }
+        tick
+    }
+
+    /// A poll that is timed has ended. Runner only.
     #[inline]
-    pub(crate) fn polled<'a>(&self, name: impl FnOnce() -> &'a CStr) {
+    pub(crate) fn polled(&self, name: &CStr) {
         let now = cycles();
         let took = now.wrapping_sub(self.mark.load(Relaxed));
         self.mark.store(now, Relaxed);
         if took > self.longest.load(Relaxed) {
-            self.record(took, name());
+            self.record(took, name);
         }
+    }
+
+    /// Counts the poll of an inline call; whether it is to be timed, as one of 64 is.
+    #[inline]
+    pub(crate) fn start_inline(&self) -> bool {
+        let polls = self.polls.get();
+        self.polls.0.store(polls.wrapping_add(1), Relaxed);
+        polls % 64 == 0
+    }
+
+    /// The time of the poll that begins now is wanted.
+    pub(crate) fn mark(&self) {
+        self.mark.store(cycles(), Relaxed);
+    }
+
+    /// Messages received, requests among them.
+    pub fn posts(&self) -> u64 {
+        self.plain_posts.get().wrapping_add(self.calls.get())
+    }
+
+    /// Wake-ups of coroutines by the domain itself, as it lets others run among them: all that was
+    /// polled, but for those woken from outside and those polled in place.
+    pub fn wakes_local(&self) -> u64 {
+        self.polls
+            .get()
+            .saturating_sub(self.wakes_remote.get())
+            .saturating_sub(self.inline_calls.get())
     }
 
     #[cold]
@@ -137,16 +194,21 @@ impl kernel::fmt::Display for Stats {
             ("polls", &self.polls),
             ("spawned", &self.spawned),
             ("finished", &self.finished),
-            ("wakes_local", &self.wakes_local),
             ("wakes_remote", &self.wakes_remote),
             ("sleeps", &self.sleeps),
             ("wakes_unproductive", &self.unproductive),
-            ("posts", &self.posts),
             ("calls", &self.calls),
+            ("inline_calls", &self.inline_calls),
+            ("hand_overs", &self.hand_overs),
+            ("contended", &self.contended),
+            ("spin_hits", &self.spin_hits),
+            ("spin_misses", &self.spin_misses),
         ];
+        writeln!(f, "wakes_local {}", self.wakes_local())?;
         for (name, counter) in counters {
             writeln!(f, "{name} {}", counter.get())?;
         }
+        writeln!(f, "posts {}", self.posts())?;
         writeln!(f, "ring_high_water {}", self.ring_high_water.load(Relaxed))?;
         writeln!(f, "longest_poll_ns {}", self.longest_ns())?;
         write!(f, "longest_poll_name ")?;

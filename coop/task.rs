@@ -106,6 +106,12 @@ impl Header {
         unsafe { CStr::from_char_ptr(self.name.get()) }
     }
 
+    /// The coroutine's name, as long as the driver is there. Runner only.
+    #[inline]
+    pub(crate) fn name_ptr(&self) -> *const kernel::ffi::c_char {
+        self.name.get()
+    }
+
     /// Where the future's code belongs. Runner only.
     pub(crate) fn code(&self) -> *const () {
         ptr::from_ref(self.vtable.get()).cast()
@@ -113,14 +119,14 @@ impl Header {
 
     /// Schedules the coroutine. Any context but NMI.
     ///
-    /// One read-modify-write if it is scheduled already, two more instructions of that kind at
-    /// most otherwise, and a `wake_up_process` if its domain is idle.
+    /// One read-modify-write if it was woken already, and one more if it is woken from outside,
+    /// where a `wake_up_process` may follow if its domain is idle.
     #[inline]
     pub(crate) fn wake(&self) {
         if self.state.schedule() {
             // SAFETY: The caller has a reference; the domain keeps its own until the coroutine has
             // come out of the queue; `schedule` said that we own the link.
-            let _ = unsafe { self.executor().enqueue(NonNull::from(self)) };
+            unsafe { self.executor().enqueue(NonNull::from(self)) };
         }
     }
 
@@ -128,7 +134,7 @@ impl Header {
     pub(crate) fn abort(&self) {
         if self.state.abort() {
             // SAFETY: As in `wake`.
-            let _ = unsafe { self.executor().enqueue(NonNull::from(self)) };
+            unsafe { self.executor().enqueue(NonNull::from(self)) };
         }
     }
 
@@ -136,24 +142,21 @@ impl Header {
     ///
     /// # Safety
     ///
-    /// The caller is the runner and the coroutine is not `DONE`.
-    #[inline]
-    pub(crate) unsafe fn poll(this: NonNull<Header>) -> Poll<()> {
+    /// The caller is the runner, the coroutine is not `DONE`, and `cx` is the context that the
+    /// executor passes to coroutines, this one being the one that is polled.
+    #[inline(always)]
+    pub(crate) unsafe fn poll(this: NonNull<Header>, cx: &mut Context<'_>) -> Poll<()> {
         // SAFETY: The header is valid, and `vtable` is the future's.
-        unsafe {
-            let poll = this.as_ref().vtable.get().poll;
-            crate::waker::with_context(this, |cx| poll(this, cx))
-        }
+        unsafe { (this.as_ref().vtable.get().poll)(this, cx) }
     }
 
-    /// Ends the coroutine. Returns whether the domain's reference is to be dropped now, by the
-    /// caller; else when the coroutine comes out of its queue.
+    /// Ends the coroutine; the domain's reference stays.
     ///
     /// # Safety
     ///
     /// The caller is the runner and the coroutine is not `DONE`; with [`End::Ready`], its last poll
     /// was ready.
-    pub(crate) unsafe fn finish(this: NonNull<Header>, end: End) -> bool {
+    pub(crate) unsafe fn finish(this: NonNull<Header>, end: End) {
         // SAFETY: The caller has a reference.
         let header = unsafe { this.as_ref() };
         let vtable = header.vtable.get();
@@ -172,7 +175,6 @@ impl Header {
         if let Some(waiter) = header.join.signal() {
             waiter.wake();
         }
-        !finish.queued
     }
 }
 

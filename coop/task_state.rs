@@ -1,57 +1,66 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The life of a coroutine, in one atomic word, and the count of its references.
+//! The life of a coroutine, in two atomic bytes, and the count of its references.
 //!
 //! No dependency on the kernel crate: the same file is compiled into the module and, on the host,
 //! into the loom models of `selftests/host`.
 //!
 //! ```text
-//!              (1) new
-//!                |
-//!                v            (2) start_poll
-//!   +------> SCHEDULED ---------------------------> (running, no bit set)
-//!   |            ^                                     |            |
-//!   |            | (3) schedule                        | Pending    | (4) finish
-//!   |            |                                     v            v
-//!   |            +----------------------------------- idle         DONE [| OUTPUT]
-//!   |                                                  |            |
-//!   +--------------- (5) abort: CANCEL|SCHEDULED ------+            | (6) leave / take
-//!                                                                   v
-//!                                                           output dropped or moved out
+//!            (1) new
+//!              |
+//!              v          (2) start_poll
+//!   +------> WOKEN -------------------------> RUNNING -----------------> DONE [| OUTPUT]
+//!   |          ^                               |   ^       (5) finish      |
+//!   |          |   (3) schedule, in the poll   |   | yielded: queued       | (7) leave / take
+//!   |          +-------------------------------+   | as it is              v
+//!   |                                          |   |                 output dropped
+//!   +--------------------------------------- IDLE -+                 or moved out
+//!     (3) schedule: the waker queues it        (4) end_poll
+//!
+//!   (6) abort: the flag CANCEL, then (3)
 //! ```
 //!
-//! 1. [`TaskState::new`]: a coroutine is born scheduled; whoever creates it queues it.
-//! 2. [`TaskState::start_poll`]: the runner took it from a queue. From here on a wake-up queues it
-//!    again, also while it runs: there is no "running" bit, a wake-up never has to be remembered
-//!    for later.
-//! 3. [`TaskState::schedule`]: a waker. Only the call that sets the bit may, and must, queue it.
-//! 4. [`TaskState::finish`]: the runner, after it dropped the future. With `OUTPUT` the output is
-//!    in place.
-//! 5. [`TaskState::abort`]: like a wake-up, but the runner drops the future instead of polling it.
-//! 6. [`TaskState::leave`]: the [`JoinHandle`](crate::JoinHandle) goes. Exactly one of it and
+//! 1. [`TaskState::new`]: a coroutine is born woken; whoever creates it queues it.
+//! 2. [`TaskState::start_poll`]: the runner took it from a queue.
+//! 3. [`TaskState::schedule`]: a waker, by one exchange. Only the one that finds `IDLE` may, and
+//!    must, queue it. The runner finds out by (4) what came during the poll, and queues it again.
+//! 4. [`TaskState::end_poll`]: the runner, when the coroutine awaits something. One that only lets
+//!    others run ([`yield_now`](crate::yield_now)) is queued as it is, without any of this.
+//! 5. [`TaskState::finish`]: the runner, after it dropped the future. With `OUTPUT` the output is
+//!    in place. The state is not `IDLE`, and never will be: nobody queues it any more.
+//! 6. [`TaskState::abort`]: like a wake-up, but the runner drops the future instead of polling it.
+//! 7. [`TaskState::leave`]: the [`JoinHandle`](crate::JoinHandle) goes. Exactly one of it and
 //!    `finish` learns that the output is its own to drop.
 //!
-//! A coroutine that is DONE may still be in a queue, if a wake-up came during its last poll. The
-//! domain's own reference is therefore dropped by whichever comes last: `finish`, or taking the
-//! coroutine from the queue.
+//! For an inline call the runner polls an `IDLE` coroutine as it is: a wake-up in the meantime
+//! queues it, to be polled once more. Only then can a coroutine be `DONE` and in a queue; the
+//! domain's own reference is dropped when it comes out.
 //!
 //! What pairs with what: `task.wake` publishes what a waker did before, and `task.poll` acquires it,
-//! from every waker whose wake-up was merged into this poll. `task.finish` publishes the output,
-//! `task.observe` and `task.leave` acquire it; `task.leave` also publishes the handle's last use of
-//! the output to `finish`. `task.put` publishes the last use of the header to whoever frees it.
+//! from every waker whose wake-up was merged into this poll; `task.idle` lets the next waker's
+//! exchange come after the poll. `task.finish` publishes the output, `task.observe` and
+//! `task.leave` acquire it; `task.leave` also publishes the handle's last use of the output to
+//! `finish`. `task.put` publishes the last use of the header to whoever frees it.
 
-use crate::atomic::{fence, named, AtomicU32, Ordering};
+use crate::atomic::{fence, named, AtomicU32, AtomicU8, Ordering};
 
-/// In a queue, or about to be put there by the one who set it.
-const SCHEDULED: u32 = 1 << 0;
+/// Awaits a wake-up; in no queue.
+const IDLE: u8 = 0;
+/// In a queue, or about to be put there: by the one who set this, or after the poll.
+const WOKEN: u8 = 1;
+/// Being polled, or queued because it let others run.
+const RUNNING: u8 = 2;
+
 /// The future is to be dropped, not polled.
-const CANCEL: u32 = 1 << 1;
+const CANCEL: u8 = 1 << 0;
 /// The future is gone.
-const DONE: u32 = 1 << 2;
+const DONE: u8 = 1 << 1;
 /// An output was left in place.
-const OUTPUT: u32 = 1 << 3;
+const OUTPUT: u8 = 1 << 2;
 /// A join handle exists.
-const JOIN: u32 = 1 << 4;
+const JOIN: u8 = 1 << 3;
+/// The runner has not seen it yet.
+const NEW: u8 = 1 << 4;
 
 /// References past this point are never freed again (the kernel's `refcount_t` does the same).
 const SATURATED: u32 = 1 << 31;
@@ -67,24 +76,51 @@ pub enum Start {
     Reap,
 }
 
+/// What a coroutine is, as its flags say.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Flags(u8);
+
+impl Flags {
+    /// Whether it is to be polled, and nothing else.
+    #[inline]
+    pub fn is_plain(self) -> bool {
+        self.0 & (CANCEL | DONE | NEW) == 0
+    }
+
+    /// Whether the runner sees it for the first time.
+    pub fn is_new(self) -> bool {
+        self.0 & NEW != 0
+    }
+
+    /// What there is to do with it.
+    pub fn start(self) -> Start {
+        if self.0 & DONE != 0 {
+            Start::Reap
+        } else if self.0 & CANCEL != 0 {
+            Start::Cancel
+        } else {
+            Start::Poll
+        }
+    }
+}
+
 /// What [`TaskState::finish`] found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Finish {
-    /// The coroutine is in a queue: its reference is dropped when it comes out.
-    pub queued: bool,
     /// Nobody will ask for the output: the runner drops it.
     pub drop_output: bool,
 }
 
-/// State word and reference count of a coroutine.
+/// State, flags and reference count of a coroutine.
 ///
 /// # Invariants
 ///
-/// - `DONE` goes with `SCHEDULED`, which is then never cleared: nobody queues the coroutine any
-///   more, and wakers need to look at one bit only.
-/// - The waker that changed `SCHEDULED` from clear to set queues the coroutine.
+/// - The waker that changed `wake` from `IDLE` queues the coroutine; nobody else does but the
+///   runner, when a poll has ended with `wake` other than `IDLE`.
+/// - A coroutine that is `DONE` is not `IDLE`.
 pub struct TaskState {
-    flags: AtomicU32,
+    wake: AtomicU8,
+    flags: AtomicU8,
     refs: AtomicU32,
 }
 
@@ -93,58 +129,88 @@ impl TaskState {
     /// if `join`, one for the join handle. Transition (1).
     pub fn new(join: bool) -> Self {
         TaskState {
-            flags: AtomicU32::new(SCHEDULED | if join { JOIN } else { 0 }),
+            wake: AtomicU8::new(WOKEN),
+            flags: AtomicU8::new(NEW | if join { JOIN } else { 0 }),
             refs: AtomicU32::new(1 + u32::from(join)),
         }
     }
 
-    /// Marks the coroutine scheduled; `true` if the caller has to queue it. Transition (3).
+    /// Wakes the coroutine; `true` if the caller has to queue it. Transition (3).
     ///
     /// Any context. One read-modify-write.
     #[inline]
     pub fn schedule(&self) -> bool {
-        // Only the one bit is looked at, so that this is one `lock bts` on x86.
-        self.flags
-            .fetch_or(SCHEDULED, named("task.wake", Ordering::AcqRel))
-            & SCHEDULED
-            == 0
+        self.wake.swap(WOKEN, named("task.wake", Ordering::AcqRel)) == IDLE
     }
 
-    /// Asks the runner to drop the future; `true` if the caller has to queue it. Transition (5).
+    /// Asks the runner to drop the future; `true` if the caller has to queue it. Transition (6).
     ///
-    /// Any context. One read-modify-write.
+    /// Any context. Two read-modify-writes.
     pub fn abort(&self) -> bool {
-        self.flags
-            .fetch_or(SCHEDULED | CANCEL, named("task.wake", Ordering::AcqRel))
-            & SCHEDULED
-            == 0
+        // Relaxed: published by the wake-up, as all that a waker did before.
+        self.flags.fetch_or(CANCEL, Ordering::Relaxed);
+        self.schedule()
     }
 
-    /// The runner took the coroutine from a queue. Transition (2).
+    /// The runner took the coroutine from a queue. Transition (2), unless it is `DONE`.
     #[inline]
-    pub fn start_poll(&self) -> Start {
-        // Relaxed: only the runner, which is the caller, sets `DONE`.
-        if self.flags.load(Ordering::Relaxed) & DONE != 0 {
-            return Start::Reap;
+    pub fn start_poll(&self) -> Flags {
+        // Relaxed: a coroutine that yielded and was not woken since has nothing to acquire. A
+        // wake-up that is missed here is found by `end_poll`.
+        if self.wake.load(Ordering::Relaxed) == WOKEN {
+            self.wake
+                .swap(RUNNING, named("task.poll", Ordering::AcqRel));
         }
-        // The old value is not looked at, so that this is one `lock and` on x86.
-        self.flags
-            .fetch_and(!SCHEDULED, named("task.poll", Ordering::AcqRel));
-        // An abort that comes later than that has queued the coroutine once more, for nothing.
-        if self.flags.load(Ordering::Relaxed) & CANCEL != 0 {
-            return Start::Cancel;
-        }
-        Start::Poll
+        self.flags()
     }
 
-    /// The future is gone; with `output`, its value is in place. Runner only. Transition (4).
+    /// The flags, with all that a merged wake-up published. Runner only.
+    #[inline]
+    pub fn flags(&self) -> Flags {
+        Flags(self.flags.load(Ordering::Relaxed))
+    }
+
+    /// The runner has seen it.
+    pub fn no_longer_new(&self) {
+        self.flags.fetch_and(!NEW, Ordering::Relaxed);
+    }
+
+    /// The poll is over, and the coroutine awaits something; `false` if it was woken meanwhile, and
+    /// the runner has to queue it. Transition (4).
+    #[inline]
+    pub fn end_poll(&self) -> bool {
+        self.wake
+            .compare_exchange(
+                RUNNING,
+                IDLE,
+                named("task.idle", Ordering::AcqRel),
+                Ordering::Relaxed,
+            )
+            .is_ok()
+    }
+
+    /// Whether it awaits a wake-up, and may be polled as it is. A hint, one load.
+    #[inline]
+    pub fn is_idle(&self) -> bool {
+        self.wake.load(Ordering::Relaxed) == IDLE
+    }
+
+    /// Takes the coroutine, which is not being polled, out of the reach of wakers; whether it is in
+    /// a queue, or about to be put there. Runner only.
+    pub fn seize(&self) -> bool {
+        self.wake
+            .swap(RUNNING, named("task.poll", Ordering::AcqRel))
+            != IDLE
+    }
+
+    /// The future is gone; with `output`, its value is in place. Runner only, after
+    /// [`start_poll`](Self::start_poll) or [`seize`](Self::seize). Transition (5).
     pub fn finish(&self, output: bool) -> Finish {
-        let set = DONE | SCHEDULED | if output { OUTPUT } else { 0 };
+        let set = DONE | if output { OUTPUT } else { 0 };
         let old = self
             .flags
             .fetch_or(set, named("task.finish", Ordering::AcqRel));
         Finish {
-            queued: old & SCHEDULED != 0,
             drop_output: output && old & JOIN == 0,
         }
     }
@@ -157,7 +223,7 @@ impl TaskState {
     }
 
     /// The join handle goes; `true` if an output is in place and now the caller's to drop (unless
-    /// it has moved it out already). Transition (6).
+    /// it has moved it out already). Transition (7).
     pub fn leave(&self) -> bool {
         self.flags
             .fetch_and(!JOIN, named("task.leave", Ordering::AcqRel))

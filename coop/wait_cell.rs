@@ -110,8 +110,14 @@ impl<W: Waiter> WaitCell<W> {
     /// Whether the waiter in the cell is the one that [`Waiter::into_raw`] made into `raw`. One load.
     #[inline]
     pub fn is_waiting(&self, raw: NonNull<()>) -> bool {
+        self.is_waiting_at(raw.as_ptr())
+    }
+
+    /// The same for any pointer that is not null.
+    #[inline]
+    pub fn is_waiting_at(&self, raw: *const ()) -> bool {
         // Relaxed: nothing is read through it.
-        self.word.load(Ordering::Relaxed) == raw.as_ptr()
+        self.word.load(Ordering::Relaxed).cast_const() == raw
     }
 
     /// Consumes the signal (`true`), or leaves a waiter to be woken by the next one (`false`).

@@ -11,16 +11,21 @@
 //!
 //! ```text
 //!             push: wake the home thread
-//!      IDLE ------------------------------> list ... -> IDLE|RUNNING
-//!       ^                                    ^   |
-//!       | go_idle                       push |   | take
-//!       |                                    |   v
+//!      IDLE ------------------------------> list ... -> IDLE|RUNNING|AGAIN
+//!       ^  \                                 ^   |
+//!       |   \ claim, kick               push |   | take
+//!       |    v                               |   v
 //!       +------------------------------- RUNNING          close: any state -> CLOSED, for good
+//!         go_idle                            ^   |
+//!                                       take |   v kick
+//!                                          AGAIN
 //! ```
 //!
 //! - `IDLE`: no work, and the home thread sleeps or is about to: who pushes wakes it.
-//! - `RUNNING`: no work queued, and a runner is awake: who pushes need not wake anybody, since the
-//!   runner looks here again before it goes idle.
+//! - `RUNNING`: no work queued, and somebody is awake who looks here again before the domain goes
+//!   idle: who pushes need not wake anybody. In a `Process` domain that is the home thread, in a
+//!   `Bh` domain whoever runs it: there this word is the baton.
+//! - `AGAIN`: `RUNNING`, and the runner's own queue is to be looked at, too.
 //! - `CLOSED`: the domain is gone, nothing is accepted.
 //!
 //! **No lost wake-up**: going idle and pushing are read-modify-writes of the *same* word, so one
@@ -72,11 +77,12 @@ impl Default for Link {
 const IDLE: *mut Link = ptr::null_mut();
 const RUNNING: *mut Link = ptr::without_provenance_mut(1);
 const CLOSED: *mut Link = ptr::without_provenance_mut(2);
+const AGAIN: *mut Link = ptr::without_provenance_mut(3);
 
 /// Whether `p` ends a list, being a state and no link (links are aligned to more than 2).
 #[inline]
 fn is_end(p: *mut Link) -> bool {
-    p.addr() <= CLOSED.addr()
+    p.addr() <= AGAIN.addr()
 }
 
 /// What became of a push.
@@ -94,8 +100,8 @@ pub enum Push {
 ///
 /// # Invariants
 ///
-/// `head` is `IDLE`, `RUNNING`, `CLOSED`, or the first of a list of links, each owned by the queue,
-/// that ends with `IDLE` or `RUNNING`.
+/// `head` is `IDLE`, `RUNNING`, `AGAIN`, `CLOSED`, or the first of a list of links, each owned by
+/// the queue, that ends with one of the first three.
 pub struct WakeQueue {
     head: AtomicPtr<Link>,
 }
@@ -123,7 +129,7 @@ impl WakeQueue {
             }
             // SAFETY: The caller owns `link`, it is valid and not yet published.
             unsafe { link.as_ref().set(head) };
-            // INVARIANT: `link` goes in front of a list, or of the `IDLE` or `RUNNING` that ends it.
+            // INVARIANT: `link` goes in front of a list, or of the state that ends it.
             match self.head.compare_exchange_weak(
                 head,
                 link.as_ptr(),
@@ -137,10 +143,11 @@ impl WakeQueue {
         }
     }
 
-    /// Whether [`take`](Self::take) would find something. A hint, one load.
+    /// Whether there is something to [`take`](Self::take), or a [`kick`](Self::kick) to answer to. A
+    /// hint, one load.
     #[inline]
     pub fn has_work(&self) -> bool {
-        !is_end(self.head.load(Ordering::Relaxed))
+        self.head.load(Ordering::Relaxed).addr() > CLOSED.addr()
     }
 
     /// Takes everything queued, oldest last. The caller becomes the runner that pushers rely on.
@@ -153,7 +160,44 @@ impl WakeQueue {
         )
     }
 
-    /// Declares the domain idle; `false` if there is work. Runner only.
+    /// Becomes the one that pushers rely on, if the domain is idle.
+    #[inline]
+    pub fn claim(&self) -> bool {
+        self.head
+            .compare_exchange(
+                IDLE,
+                RUNNING,
+                named("queue.take", Ordering::AcqRel),
+                Ordering::Relaxed,
+            )
+            .is_ok()
+    }
+
+    /// Has the runner's own queue looked at by the one that pushers rely on; `true` if that is
+    /// nobody, and the caller has to wake the home thread.
+    pub fn kick(&self) -> bool {
+        let mut head = self.head.load(Ordering::Relaxed);
+        loop {
+            let next = match head {
+                IDLE => RUNNING,
+                RUNNING => AGAIN,
+                // Whoever takes the list looks at both.
+                _ => return false,
+            };
+            // INVARIANT: A state in place of another.
+            match self.head.compare_exchange_weak(
+                head,
+                next,
+                named("queue.push", Ordering::AcqRel),
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return head == IDLE,
+                Err(now) => head = now,
+            }
+        }
+    }
+
+    /// Declares the domain idle; `false` if there is work. Only by the one that pushers rely on.
     ///
     /// After `true` the next push asks its caller to wake the home thread.
     #[inline]

@@ -2,6 +2,7 @@
 
 //! Wakers: of coroutines, and of threads that wait for something of a domain.
 
+use crate::executor::Executor;
 use crate::sys::context::current_task;
 use crate::sys::thread::Thread;
 use crate::task::{Header, TaskRef};
@@ -47,28 +48,73 @@ unsafe fn drop_waker(data: *const ()) {
     drop(unsafe { TaskRef::from_header(NonNull::new_unchecked(data.cast_mut().cast())) });
 }
 
-/// Runs `f` with a context whose waker wakes `header`. Takes no reference.
-///
+// As `TASK_WAKER`. The waker that coroutines are polled with: it stands for the one that its
+// executor polls at the moment, so that one waker, and one context, serves them all.
+static CURRENT_WAKER: RawWakerVTable =
+    RawWakerVTable::new(clone_current, wake_current, wake_current, drop_current);
+
 /// # Safety
 ///
-/// `header` is valid while `f` runs.
+/// `data` is an executor that polls a coroutine.
 #[inline]
-pub(crate) unsafe fn with_context<R>(
-    header: NonNull<Header>,
-    f: impl FnOnce(&mut Context<'_>) -> R,
-) -> R {
-    let raw = RawWaker::new(header.as_ptr().cast_const().cast(), &TASK_WAKER);
-    // SAFETY: The functions of the table keep the contract of `RawWaker`; the waker is not dropped,
-    // so the reference that it does not have is not given back.
-    let waker = ManuallyDrop::new(unsafe { Waker::from_raw(raw) });
-    f(&mut Context::from_waker(&waker))
+unsafe fn current<'a>(data: *const ()) -> &'a Header {
+    // SAFETY: Per the function's contract; the coroutine that is being polled is valid.
+    unsafe { &*(*data.cast::<Executor>()).current() }
+}
+
+/// # Safety
+///
+/// As for [`current`].
+unsafe fn clone_current(data: *const ()) -> RawWaker {
+    // SAFETY: Per the function's contract.
+    let task = TaskRef::of(unsafe { current(data) });
+    RawWaker::new(task.into_header().as_ptr().cast_const().cast(), &TASK_WAKER)
+}
+
+/// # Safety
+///
+/// As for [`current`].
+unsafe fn wake_current(data: *const ()) {
+    // SAFETY: Per the function's contract.
+    unsafe { current(data) }.wake();
+}
+
+/// # Safety
+///
+/// None: does nothing. The waker has no reference.
+unsafe fn drop_current(_data: *const ()) {}
+
+/// Runs `f` with a context for the coroutines that `executor` polls meanwhile. Runner only.
+///
+/// The waker is lent to a coroutine for the duration of its poll: whoever uses it does so while that
+/// coroutine is the one being polled.
+#[inline(always)]
+pub(crate) fn with_context<R>(executor: &Executor, f: impl FnOnce(&mut Context<'_>) -> R) -> R {
+    let data = core::ptr::from_ref(executor).cast();
+    // SAFETY: The functions of the table keep the contract of `RawWaker`.
+    let waker = ManuallyDrop::new(unsafe { Waker::new(data, &CURRENT_WAKER) });
+    let mut cx = Context::from_waker(&waker);
+    executor.set_context(&cx);
+    f(&mut cx)
 }
 
 /// The coroutine that `waker` wakes, if it is one of a domain.
 #[inline]
 pub(crate) fn header_of(waker: &Waker) -> Option<&Header> {
+    if core::ptr::eq(waker.vtable(), &CURRENT_WAKER) {
+        // SAFETY: A waker with this table is lent for a poll.
+        return Some(unsafe { current(waker.data()) });
+    }
     // SAFETY: A waker with this table was made from a valid header.
     core::ptr::eq(waker.vtable(), &TASK_WAKER).then(|| unsafe { &*waker.data().cast::<Header>() })
+}
+
+/// The executor that polls with `waker` at the moment, if it is that kind of waker.
+#[inline]
+pub(crate) fn executor_of(waker: &Waker) -> Option<&Executor> {
+    // SAFETY: A waker with this table is lent for a poll by the executor.
+    core::ptr::eq(waker.vtable(), &CURRENT_WAKER)
+        .then(|| unsafe { &*waker.data().cast::<Executor>() })
 }
 
 // As `TASK_WAKER`.
@@ -162,20 +208,6 @@ impl WakeRef {
         }))
     }
 
-    /// The word that [`WakeRef::from_context`] would turn into, for a comparison.
-    #[inline]
-    fn word_of(cx: &Context<'_>) -> Option<NonNull<()>> {
-        let waker = cx.waker();
-        let data = NonNull::new(waker.data().cast_mut())?;
-        if core::ptr::eq(waker.vtable(), &TASK_WAKER) {
-            Some(data)
-        } else if core::ptr::eq(waker.vtable(), &THREAD_WAKER) {
-            Some(data.map_addr(|a| a | THREAD))
-        } else {
-            None
-        }
-    }
-
     /// Whether both wake the same.
     pub(crate) fn same_as(&self, other: &Self) -> bool {
         match (self, other) {
@@ -195,6 +227,17 @@ impl WakeRef {
     }
 }
 
+/// The word that [`WakeRef::from_context`] would turn into, for a comparison.
+#[inline]
+pub(crate) fn word_of(cx: &Context<'_>) -> Option<NonNull<()>> {
+    let waker = cx.waker();
+    if let Some(header) = header_of(waker) {
+        return Some(NonNull::from(header).cast());
+    }
+    let data = NonNull::new(waker.data().cast_mut())?;
+    core::ptr::eq(waker.vtable(), &THREAD_WAKER).then(|| data.map_addr(|a| a | THREAD))
+}
+
 /// Consumes the signal of `cell` (`true`), or leaves who polls with `cx` to be woken (`false`).
 #[inline]
 pub(crate) fn poll_cell(cell: &WaitCell<WakeRef>, cx: &Context<'_>) -> bool {
@@ -202,7 +245,7 @@ pub(crate) fn poll_cell(cell: &WaitCell<WakeRef>, cx: &Context<'_>) -> bool {
         return true;
     }
     // As after a spurious wake-up: the reference that the cell has is good enough.
-    if WakeRef::word_of(cx).is_some_and(|word| cell.is_waiting(word)) {
+    if word_of(cx).is_some_and(|word| cell.is_waiting(word)) {
         return false;
     }
     match WakeRef::from_context(cx) {

@@ -2,7 +2,7 @@
 
 //! Letting others run.
 
-use crate::waker::header_of;
+use crate::waker::executor_of;
 use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll};
@@ -27,9 +27,9 @@ impl Future for YieldNow {
             return Poll::Ready(());
         }
         self.yielded = true;
-        // Not through the waker's table: that is an indirect call.
-        match header_of(cx.waker()) {
-            Some(task) => task.wake(),
+        match executor_of(cx.waker()) {
+            // In its own poll it need not be woken: it stays queued.
+            Some(executor) => executor.yield_current(),
             None => cx.waker().wake_by_ref(),
         }
         Poll::Pending

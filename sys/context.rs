@@ -65,6 +65,14 @@ pub fn current_task() -> *mut bindings::task_struct {
     percpu::current_task()
 }
 
+/// Whether `task` is the thread that executes, and not in softirq, hard interrupt and NMI.
+///
+/// Any context; about 6 instructions on x86-64.
+#[inline]
+pub fn is_current(task: *mut bindings::task_struct) -> bool {
+    percpu::is_current(task)
+}
+
 /// The right to push into the rings of this CPU and kind of context, until dropped.
 ///
 /// # Invariants
@@ -73,6 +81,7 @@ pub fn current_task() -> *mut bindings::task_struct {
 /// same index is live.
 pub struct SenderSection {
     index: usize,
+    is_task: bool,
     // Belongs to this CPU.
     _not_send: PhantomData<*mut ()>,
 }
@@ -95,10 +104,17 @@ impl SenderSection {
         // INVARIANT: Preemption is off, so only an interrupt can come in between on this CPU: a
         // softirq does not nest in a softirq, nor a hard interrupt in a hard interrupt, and each
         // has an index of its own.
-        percpu::sender_enter().map(|index| SenderSection {
+        percpu::sender_enter().map(|(index, is_task)| SenderSection {
             index,
+            is_task,
             _not_send: PhantomData,
         })
+    }
+
+    /// Whether the sender is a thread.
+    #[inline]
+    pub fn is_task(&self) -> bool {
+        self.is_task
     }
 
     /// The index, unique among live sections.
@@ -133,4 +149,31 @@ pub fn cycles() -> u64 {
 pub fn cond_resched() {
     // SAFETY: The callers are in task context and may sleep.
     unsafe { ffi::coop_cond_resched() }
+}
+
+/// CPUs that are online at the moment.
+pub fn cpus_online() -> usize {
+    // SAFETY: Reads a counter of the running kernel.
+    unsafe { ffi::coop_nr_cpus_online() as usize }
+}
+
+/// Monotonic time in nanoseconds. Any context but NMI.
+#[inline]
+pub fn now_ns() -> i64 {
+    // SAFETY: Reads the clock.
+    unsafe { bindings::ktime_get() }
+}
+
+/// Whether nobody else wants the CPU of the current thread. Task context.
+#[inline]
+pub fn is_alone_on_cpu() -> bool {
+    // SAFETY: Reads per-CPU data.
+    unsafe { ffi::coop_alone_on_cpu() }
+}
+
+/// Timer ticks so far (`jiffies`). Any context; one load.
+#[inline(always)]
+pub fn ticks() -> usize {
+    // SAFETY: An aligned word, which others write by one instruction.
+    unsafe { (&raw const bindings::jiffies).read_volatile() as usize }
 }

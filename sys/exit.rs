@@ -1,75 +1,118 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Word of a thread's end, also of one that a panic kills: work that it does while it exits.
+//! Work that a thread does while it dies of an oops, as of a panic: in the kernel a panic kills the
+//! thread it happens on, without unwinding.
 //!
 //! C header: [`include/linux/task_work.h`](srctree/include/linux/task_work.h).
 
 use core::marker::PhantomData;
-use kernel::bindings;
+use core::sync::atomic::{AtomicBool, Ordering::*};
+use kernel::bindings::{self, callback_head, task_struct};
 use kernel::prelude::*;
+use kernel::sync::Arc;
 use kernel::types::Opaque;
 
+/// Whether any thread did such work.
+static ANY: AtomicBool = AtomicBool::new(false);
+
+pub(super) fn any() -> bool {
+    ANY.load(Acquire)
+}
+
 /// Implemented by who wants to know.
-pub trait OnExit {
-    /// Called once by the thread that armed the hook, while it exits. Task context, may sleep.
+pub trait OnExit: Send + Sync + 'static {
+    /// Called by the dying thread. Task context, may sleep.
     fn on_exit(&self);
 }
 
-/// A hook into the exit of one thread.
+/// The work, whatever it belongs to.
+#[pin_data]
+#[repr(C)]
+pub struct ExitWork {
+    #[pin]
+    work: Opaque<callback_head>,
+    /// An `Arc`, as `Arc::as_ptr` has it.
+    target: core::cell::Cell<*const ()>,
+    /// One reference more to the target.
+    hold: unsafe fn(*const ()),
+}
+
+/// A hook into the death of a thread.
 #[pin_data]
 #[repr(C)]
 pub struct ExitHook<T> {
     #[pin]
-    work: Opaque<bindings::callback_head>,
-    target: core::sync::atomic::AtomicPtr<T>,
+    work: ExitWork,
     _target: PhantomData<fn(&T)>,
 }
 
 impl<T: OnExit> ExitHook<T> {
-    /// A hook that is not armed.
+    /// A hook without a target.
     pub fn new() -> impl PinInit<Self> {
         pin_init!(Self {
-            work <- Opaque::ffi_init(|work: *mut bindings::callback_head| {
-                // SAFETY: `work` is valid for writes.
-                unsafe {
-                    work.write(bindings::callback_head {
-                        next: core::ptr::null_mut(),
-                        func: Some(Self::call),
-                    })
-                }
+            work <- pin_init!(ExitWork {
+                work <- Opaque::ffi_init(|work: *mut callback_head| {
+                    // SAFETY: `work` is valid for writes.
+                    unsafe {
+                        work.write(callback_head {
+                            next: core::ptr::null_mut(),
+                            func: Some(Self::call),
+                        })
+                    }
+                }),
+                target: core::cell::Cell::new(core::ptr::null()),
+                hold: Self::hold,
             }),
-            target: core::sync::atomic::AtomicPtr::new(core::ptr::null_mut()),
             _target: PhantomData,
         })
     }
 
-    /// Has `target.on_exit()` called when the current thread exits.
-    ///
-    /// Only a kernel thread that `target` outlives, and that arms the hook once, may do so.
-    pub(crate) fn arm(&self, target: &T) {
-        self.target.store(
-            core::ptr::from_ref(target).cast_mut(),
-            core::sync::atomic::Ordering::Relaxed,
-        );
-        // SAFETY: The current thread is not exiting. `work` is pinned, and is used until the thread
-        // has exited, which `target`, around this object, outlives.
-        unsafe {
-            bindings::task_work_add(
-                bindings::get_current(),
-                self.work.get(),
-                bindings::task_work_notify_mode_TWA_NONE,
-            )
-        };
+    /// The work that is done if a runner of the domain dies.
+    #[inline]
+    pub fn work(&self) -> core::ptr::NonNull<ExitWork> {
+        core::ptr::NonNull::from(&self.work)
+    }
+
+    /// Sets the target, around this hook, before first use.
+    pub fn set_target(&self, target: &Arc<T>) {
+        self.work.target.set(Arc::as_ptr(target).cast());
     }
 
     /// # Safety
     ///
-    /// Called by the exiting thread with the `work` of a hook that was armed.
-    unsafe extern "C" fn call(work: *mut bindings::callback_head) {
-        // SAFETY: `work` is the first field of the hook.
-        let hook = unsafe { &*work.cast::<Self>() };
-        let target = hook.target.load(core::sync::atomic::Ordering::Relaxed);
-        // SAFETY: `arm` stored a reference that outlives the thread.
-        unsafe { &*target }.on_exit();
+    /// `target` is an `Arc<T>` that somebody holds.
+    unsafe fn hold(target: *const ()) {
+        // SAFETY: Per the function's contract; the count stays one higher.
+        let arc = core::mem::ManuallyDrop::new(unsafe { Arc::from_raw(target.cast::<T>()) });
+        let _ = Arc::into_raw(Arc::clone(&arc));
+    }
+
+    /// # Safety
+    ///
+    /// Called by the dying thread with the `work` of a hook that was [added](ExitWork::add).
+    unsafe extern "C" fn call(work: *mut callback_head) {
+        // SAFETY: `work` is the first field of the hook, and `add` took a reference for us.
+        let target = unsafe { Arc::from_raw((*work.cast::<ExitWork>()).target.get().cast::<T>()) };
+        target.on_exit();
+    }
+}
+
+impl ExitWork {
+    /// Has `task`, the current thread, which is about to die, do the work.
+    ///
+    /// # Safety
+    ///
+    /// Called once at a time; the target was set, and somebody holds it.
+    pub(super) unsafe fn add(&self, task: *mut task_struct) {
+        ANY.store(true, Release);
+        // SAFETY: Per the function's contract. The work stays as long as its target, which is held.
+        unsafe {
+            (self.hold)(self.target.get());
+            bindings::task_work_add(
+                task,
+                self.work.get(),
+                bindings::task_work_notify_mode_TWA_NONE,
+            );
+        }
     }
 }

@@ -18,9 +18,9 @@ extern "C" {
     pub(super) fn coop_sender_exit();
     pub(super) fn coop_preempt();
     pub(super) fn coop_nr_cpu_ids() -> c_uint;
+    pub(super) fn coop_nr_cpus_online() -> c_uint;
     pub(super) fn coop_set_state(state: c_uint);
     pub(super) fn coop_fatal_signal_pending() -> bool;
-    pub(super) fn coop_may_wait(f: ThreadFn) -> c_int;
     pub(super) fn coop_cond_resched();
     pub(super) fn coop_cycles() -> u64;
     pub(super) fn coop_get_task(task: *mut bindings::task_struct);
@@ -32,5 +32,19 @@ extern "C" {
     ) -> *mut bindings::task_struct;
     pub(super) fn coop_set_cpu(task: *mut bindings::task_struct, cpu: c_uint) -> c_int;
     pub(super) fn coop_workqueue_create(name: *const c_char) -> *mut bindings::workqueue_struct;
+    pub(super) fn coop_baton_init(
+        lock: *mut bindings::rt_mutex,
+        key: *mut bindings::lock_class_key,
+    );
+    pub(super) fn coop_baton_destroy(key: *mut bindings::lock_class_key);
+    pub(super) fn coop_baton_lock(lock: *mut bindings::rt_mutex);
+    pub(super) fn coop_baton_lock_killable(lock: *mut bindings::rt_mutex) -> c_int;
+    pub(super) fn coop_owner_on_cpu(
+        word: *mut *mut bindings::task_struct,
+        owner: *mut bindings::task_struct,
+    ) -> bool;
+    pub(super) fn coop_alone_on_cpu() -> bool;
+    pub(super) fn coop_die_register() -> c_int;
+    pub(super) fn coop_die_unregister();
     pub(super) fn coop_within_module(addr: *const c_void, module: *const bindings::module) -> bool;
 }

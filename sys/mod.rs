@@ -4,11 +4,13 @@
 //!
 //! C side: `helpers.c`.
 
+pub mod baton;
 pub mod context;
 pub mod exit;
 mod ffi;
 pub mod irq;
 pub mod module;
 mod percpu;
+pub mod runner;
 pub mod thread;
 pub mod work;

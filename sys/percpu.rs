@@ -29,28 +29,70 @@ pub(super) fn current_task() -> *mut bindings::task_struct {
     }
 }
 
-/// Disables preemption; returns 3 * CPU + kind of context, or `None` in an NMI (nothing disabled).
+/// Whether `task` is the current thread, and not in a softirq, hard interrupt or NMI.
 #[inline(always)]
-pub(super) fn sender_enter() -> Option<usize> {
+pub(super) fn is_current(task: *mut bindings::task_struct) -> bool {
+    #[cfg(all(CONFIG_X86_64, CONFIG_SMP, not(CONFIG_PREEMPT_RT)))]
+    {
+        x86::current() == task
+            && x86::preempt_count() & (x86::NMI | x86::HARDIRQ | x86::SOFTIRQ) == 0
+    }
+    #[cfg(not(all(CONFIG_X86_64, CONFIG_SMP, not(CONFIG_PREEMPT_RT))))]
+    {
+        !task.is_null() && current_task() == task
+    }
+}
+
+/// The current thread if it may sleep, else null.
+#[inline(always)]
+pub(super) fn sleepable_task() -> *mut bindings::task_struct {
+    #[cfg(all(CONFIG_X86_64, CONFIG_SMP, not(CONFIG_PREEMPT_RT)))]
+    {
+        if x86::preempt_count() != 0 || x86::irqs_disabled() {
+            return core::ptr::null_mut();
+        }
+        let task = x86::current();
+        #[cfg(CONFIG_PREEMPT_RCU)]
+        // SAFETY: The current thread is valid; only the thread itself changes the field.
+        if unsafe { (*task).rcu_read_lock_nesting } != 0 {
+            return core::ptr::null_mut();
+        }
+        task
+    }
+    #[cfg(not(all(CONFIG_X86_64, CONFIG_SMP, not(CONFIG_PREEMPT_RT))))]
+    // SAFETY: Reads per-CPU data of the current CPU only.
+    unsafe {
+        if ffi::coop_context() == 0 {
+            ffi::coop_current_task()
+        } else {
+            core::ptr::null_mut()
+        }
+    }
+}
+
+/// Disables preemption; returns 3 * CPU + kind of context, and whether that is a thread, or `None`
+/// in an NMI (nothing disabled).
+#[inline(always)]
+pub(super) fn sender_enter() -> Option<(usize, bool)> {
     #[cfg(all(CONFIG_X86_64, CONFIG_SMP, not(CONFIG_PREEMPT_RT)))]
     {
         let count = x86::preempt_count();
         if count & (x86::NMI | x86::HARDIRQ | x86::SOFTIRQ) == 0 {
             x86::preempt_disable();
-            return Some(3usize.wrapping_mul(x86::cpu()));
+            return Some((3usize.wrapping_mul(x86::cpu()), true));
         }
         if count & x86::NMI != 0 {
             return None;
         }
         x86::preempt_disable();
         let kind = if count & x86::HARDIRQ != 0 { 2 } else { 1 };
-        Some(3usize.wrapping_mul(x86::cpu()).wrapping_add(kind))
+        Some((3usize.wrapping_mul(x86::cpu()).wrapping_add(kind), false))
     }
     #[cfg(not(all(CONFIG_X86_64, CONFIG_SMP, not(CONFIG_PREEMPT_RT))))]
     {
         // SAFETY: Paired with `sender_exit` unless it returns `UINT_MAX`.
         let index = unsafe { ffi::coop_sender_enter() };
-        (index != u32::MAX).then_some(index as usize)
+        (index != u32::MAX).then_some((index as usize, index % 3 == 0))
     }
 }
 
@@ -99,6 +141,7 @@ mod x86 {
     /// Serving a softirq, not only having them disabled.
     pub(super) const SOFTIRQ: u32 = 0x0000_0100;
 
+    /// Without the bit that says whether preemption is due, which is in the upper half.
     #[inline(always)]
     pub(super) fn preempt_count() -> u32 {
         let count: u32;
@@ -111,6 +154,15 @@ mod x86 {
             );
         }
         count
+    }
+
+    #[inline(always)]
+    pub(super) fn irqs_disabled() -> bool {
+        const INTERRUPTS: u64 = 1 << 9;
+        let flags: u64;
+        // SAFETY: Reads the flags, by way of the stack.
+        unsafe { asm!("pushfq", "pop {}", out(reg) flags, options(preserves_flags)) };
+        flags & INTERRUPTS == 0
     }
 
     #[inline(always)]

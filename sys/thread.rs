@@ -7,11 +7,32 @@
 
 use super::ffi;
 use core::ptr::NonNull;
-use core::sync::atomic::{fence, AtomicU32, Ordering::*};
+use core::sync::atomic::{fence, AtomicI32, AtomicU32, Ordering::*};
 use kernel::bindings;
 use kernel::ffi::{c_int, c_void};
 use kernel::prelude::*;
 use kernel::sync::Arc;
+
+/// One reference more: `get_task_struct()`.
+///
+/// # Safety
+///
+/// `task` is a valid thread.
+#[inline]
+unsafe fn get(task: *mut bindings::task_struct) {
+    #[cfg(CONFIG_X86_64)]
+    {
+        // SAFETY: The thread is valid, and its count only changed by atomic instructions.
+        let usage = unsafe { AtomicI32::from_ptr(&raw mut (*task).usage.refs.counter) };
+        // As `refcount_inc()`, whose slow path warns, and saturates.
+        if usage.fetch_add(1, Relaxed) > 0 {
+            return;
+        }
+        usage.fetch_sub(1, Relaxed);
+    }
+    // SAFETY: Per the function's contract.
+    unsafe { ffi::coop_get_task(task) };
+}
 
 /// A counted reference to a thread; whoever has one may wake it.
 ///
@@ -28,10 +49,11 @@ unsafe impl Sync for Thread {}
 
 impl Thread {
     /// The current thread; `None` in softirq, hard interrupt and NMI.
+    #[inline]
     pub fn current() -> Option<Self> {
         let task = NonNull::new(super::context::current_task())?;
         // SAFETY: The current thread is alive.
-        unsafe { ffi::coop_get_task(task.as_ptr()) };
+        unsafe { get(task.as_ptr()) };
         // INVARIANT: The reference was just taken.
         Some(Thread(task))
     }
@@ -52,6 +74,7 @@ impl Thread {
     }
 
     /// The reference as a pointer, to be turned back with [`Thread::from_raw`].
+    #[inline]
     pub fn into_raw(self) -> NonNull<bindings::task_struct> {
         core::mem::ManuallyDrop::new(self).0
     }
@@ -59,28 +82,25 @@ impl Thread {
     /// # Safety
     ///
     /// `raw` comes from [`Thread::into_raw`], and is used once only.
+    #[inline]
     pub unsafe fn from_raw(raw: NonNull<bindings::task_struct>) -> Self {
         // INVARIANT: The reference that `into_raw` gave away.
         Thread(raw)
     }
-
-    /// Whether the thread has run for the last time, but for its very end in the scheduler.
-    fn has_exited(&self) -> bool {
-        // SAFETY: By the invariant the thread is valid; the field is an aligned integer.
-        unsafe { (&raw const (*self.0.as_ptr()).exit_state).read_volatile() != 0 }
-    }
 }
 
 impl Clone for Thread {
+    #[inline]
     fn clone(&self) -> Self {
         // SAFETY: By the invariant the thread is valid.
-        unsafe { ffi::coop_get_task(self.0.as_ptr()) };
+        unsafe { get(self.0.as_ptr()) };
         // INVARIANT: The reference was just taken.
         Thread(self.0)
     }
 }
 
 impl Drop for Thread {
+    #[inline]
     fn drop(&mut self) {
         // SAFETY: By the invariant the reference is ours.
         unsafe { ffi::coop_put_task(self.0.as_ptr()) };
@@ -178,20 +198,7 @@ impl<B: Body> Drop for Kthread<B> {
         // SAFETY: By the invariant the thread was not stopped; our reference keeps it valid even
         // if it has ended by itself.
         unsafe { bindings::kthread_stop(self.thread.as_ptr()) };
-        // `kthread_stop` returns in the middle of the thread's exit, before the work that it does
-        // there (see `exit`), which uses `data` and this module's code.
-        while !self.thread.has_exited() {
-            // SAFETY: The callers are in task context and may sleep.
-            unsafe { bindings::schedule_timeout_uninterruptible(1) };
-        }
     }
-}
-
-/// Whether the caller may wait for a [`Kthread<B>`]: `EWOULDBLOCK` where sleeping is not allowed,
-/// `EDEADLK` in such a thread.
-pub fn may_wait_for<B: Body>() -> Result {
-    // SAFETY: Looks at the current context and thread only.
-    kernel::error::to_result(unsafe { ffi::coop_may_wait(entry::<B>) })
 }
 
 /// Sets the state of the current thread; a full barrier follows, as `set_current_state()` has it.
@@ -205,9 +212,15 @@ fn set_state(state: u32) {
     #[cfg(not(CONFIG_DEBUG_ATOMIC_SLEEP))]
     {
         // SAFETY: The current thread is valid, and its state is written by one instruction.
-        unsafe { AtomicU32::from_ptr(&raw mut (*task).__state) }.store(state, Relaxed);
-        // Pairs with the barrier at the start of `wake_up_process()`.
-        fence(SeqCst);
+        let word = unsafe { AtomicU32::from_ptr(&raw mut (*task).__state) };
+        // The full barrier pairs with the one at the start of `wake_up_process()`. On x86 an
+        // exchange is one, and cheaper than `mfence`; elsewhere an exchange is none.
+        if cfg!(CONFIG_X86_64) {
+            word.swap(state, SeqCst);
+        } else {
+            word.store(state, Relaxed);
+            fence(SeqCst);
+        }
     }
     #[cfg(CONFIG_DEBUG_ATOMIC_SLEEP)]
     // SAFETY: Changes the state of the current thread only.

@@ -172,7 +172,7 @@ fn ten_million(log: &mut Log) -> Result {
     tally.is_clean(log)?;
     check_eq!(log, tally.total.load(Relaxed), each * u64::from(senders));
     check!(log, next.iter().all(|n| *n == each), "{next:?}");
-    check_eq!(log, domain.stats().posts.get(), each * u64::from(senders));
+    check_eq!(log, domain.stats().posts(), each * u64::from(senders));
     Ok(())
 }
 

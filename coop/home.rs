@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The home thread of a domain: runs what nobody else does, and sleeps.
+//!
+//! The home thread is the one that pushers rely on: it is awake whenever the pending word of
+//! [`wake_queue`](crate::wake_queue) is not `IDLE`, and goes to sleep only after it has made it so.
+//! It runs coroutines while it holds the baton. The home thread of a dedicated domain keeps the
+//! baton for its whole life; any other gives it up before it spins or sleeps, so that callers can
+//! run the domain meanwhile.
+
+use crate::executor::Executor;
+use crate::sys::context::{self, cond_resched};
+use crate::sys::runner::Mark;
+use crate::sys::thread::{self, Body};
+use core::ptr;
+use core::sync::atomic::{AtomicI64, AtomicU32, Ordering::*};
+
+/// How long a home thread looks for more work before it goes to sleep.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Spin {
+    /// As long as it took to wake the thread for the first time, and only while that pays: each
+    /// time in vain halves it. Nothing on a machine with one CPU.
+    Auto,
+    /// Not at all.
+    Never,
+    /// So many nanoseconds, every time.
+    UpTo(u32),
+}
+
+/// Spinning of one home thread.
+pub(crate) struct Spinning {
+    policy: Spin,
+    /// The most that may be spun, in nanoseconds.
+    limit: AtomicU32,
+    /// What is spun next time.
+    now: AtomicU32,
+    /// Times slept without spinning since the last attempt.
+    skipped: AtomicU32,
+    /// When the thread was woken for the first time.
+    started: AtomicI64,
+}
+
+/// No thread takes longer than this to wake up; if it seems to, it had to wait for others.
+const LONGEST_NS: u32 = 50_000;
+
+/// Times that an adaptive thread, having given up, sleeps at once before it tries again.
+const RETRY: u32 = 64;
+
+impl Spinning {
+    pub(crate) fn new(policy: Spin) -> Self {
+        let limit = match policy {
+            Spin::UpTo(ns) => ns,
+            Spin::Auto | Spin::Never => 0,
+        };
+        Spinning {
+            policy,
+            limit: AtomicU32::new(limit),
+            now: AtomicU32::new(limit),
+            skipped: AtomicU32::new(0),
+            started: AtomicI64::new(0),
+        }
+    }
+
+    /// The home thread is about to be woken for the first time.
+    pub(crate) fn starting(&self) {
+        self.started.store(context::now_ns(), Relaxed);
+    }
+
+    /// The home thread has begun: that is how long a wake-up takes.
+    fn measure(&self) {
+        if self.policy == Spin::Auto && context::cpus_online() > 1 {
+            let ns = context::now_ns().wrapping_sub(self.started.load(Relaxed));
+            let ns = ns.clamp(0, i64::from(LONGEST_NS)) as u32;
+            self.limit.store(ns, Relaxed);
+            self.now.store(ns, Relaxed);
+        }
+    }
+
+    /// For how long to spin now. Home thread only.
+    fn begin(&self) -> u32 {
+        let now = self.now.load(Relaxed);
+        if now != 0 || self.limit.load(Relaxed) == 0 {
+            return now;
+        }
+        let skipped = self.skipped.load(Relaxed);
+        if skipped < RETRY {
+            self.skipped.store(skipped.wrapping_add(1), Relaxed);
+            return 0;
+        }
+        self.skipped.store(0, Relaxed);
+        self.limit.load(Relaxed)
+    }
+
+    /// Whether it paid. Home thread only.
+    fn end(&self, hit: bool, spun: u32) {
+        if self.policy == Spin::Auto {
+            // Below a fraction of the limit it cannot pay any more.
+            let limit = self.limit.load(Relaxed);
+            let next = if hit { limit } else { spun / 2 };
+            self.now
+                .store(if next < limit / 16 { 0 } else { next }, Relaxed);
+        }
+    }
+}
+
+impl Executor {
+    /// Spins until there is work (`true`), or for as long as it pays. Home thread, not running.
+    fn spin(&self) -> bool {
+        let limit = self.spin.begin();
+        if limit == 0 {
+            return false;
+        }
+        let start = context::now_ns();
+        let mut hit = false;
+        loop {
+            if self.queue.0.has_work() || self.is_wanted() {
+                hit = true;
+                break;
+            }
+            // Not at anybody's expense.
+            if !context::is_alone_on_cpu() {
+                break;
+            }
+            if context::now_ns().wrapping_sub(start) >= i64::from(limit) {
+                break;
+            }
+            core::hint::spin_loop();
+        }
+        self.spin.end(hit, limit);
+        if hit {
+            self.stats.spin_hits.add(1);
+        } else {
+            self.stats.spin_misses.add(1);
+        }
+        hit
+    }
+
+    /// Becomes the runner; waits for the baton if a caller has it.
+    fn home_enter(&self, me: *mut kernel::bindings::task_struct, mark: &mut Mark) {
+        if !self.baton.try_lock(me) {
+            self.stats.contended.add(1);
+            self.baton.lock();
+        }
+        // SAFETY: We hold the baton; the mark is in the frame of `run`, or of `end_unstarted`.
+        unsafe { self.enter(me, mark) };
+    }
+
+    fn home_leave(&self, me: *mut kernel::bindings::task_struct, mark: &mut Mark) {
+        // What is left is found by whoever looks next: us, since the pending word is not idle yet.
+        // SAFETY: As `home_enter` left it.
+        unsafe {
+            self.leave(mark);
+            self.baton.unlock(me);
+        }
+    }
+
+    /// Ends a domain whose home thread had no time to begin. Task context, sleeps.
+    pub(crate) fn end_unstarted(&self) {
+        let me = context::current_task();
+        let mut mark = Mark::new();
+        self.home_enter(me, &mut mark);
+        self.end(ptr::null());
+        self.home_leave(me, &mut mark);
+    }
+
+    /// A runner that dies gives the baton up, so that others find that the domain is over.
+    pub(crate) fn give_up_baton(&self) {
+        let me = context::current_task();
+        self.forget_runner();
+        // SAFETY: The runner holds the baton, and dies as one.
+        unsafe { self.baton.unlock(me) };
+    }
+}
+
+impl Body for Executor {
+    /// The home thread.
+    fn run(&self) {
+        self.begun.store(true, Release);
+        self.spin.measure();
+        let me = context::current_task();
+        let mut mark = Mark::new();
+        self.home_enter(me, &mut mark);
+        loop {
+            // The runner, and the pending word is not idle.
+            if self.over.load(Acquire) {
+                // A caller's thread died in a coroutine.
+                break;
+            }
+            let more = self.run_some();
+            if self.is_wanted() {
+                if self.stop.load(Relaxed) {
+                    self.end(ptr::null());
+                    break;
+                }
+                self.purge_now();
+            }
+            if more {
+                // Others may want the domain, or the CPU.
+                if self.inline && self.baton.is_contended() {
+                    self.home_leave(me, &mut mark);
+                    self.home_enter(me, &mut mark);
+                }
+                cond_resched();
+                continue;
+            }
+            if self.inline {
+                self.home_leave(me, &mut mark);
+            }
+            if !self.spin() && self.queue.0.go_idle() {
+                self.stats.sleeps.add(1);
+                // `stop` and `purge` wake like everybody, after they set what this reads.
+                thread::park_unless(|| !self.queue.0.is_idle() || self.is_wanted());
+                // From here on, nobody needs to wake us again.
+                if self.queue.0.claim() {
+                    self.stats.unproductive.add(1);
+                }
+            }
+            if self.inline {
+                self.home_enter(me, &mut mark);
+            }
+        }
+        self.home_leave(me, &mut mark);
+    }
+}

@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The receiving end of a [mailbox](crate::mailbox).
+
+use crate::mailbox::{After, Lane, Shared};
+use crate::sys::context;
+use crate::waker::poll_cell;
+use core::future::Future;
+use core::pin::Pin;
+use core::sync::atomic::Ordering::*;
+use core::task::{Context, Poll};
+use kernel::sync::Arc;
+
+/// Messages taken from one lane in a row, if others have some too.
+const ROW: u32 = 16;
+
+/// The receiving end of a mailbox; one coroutine has it.
+///
+/// Drop it where sleeping is allowed, as in a coroutine: it waits for a grace period, and drops
+/// the messages that are left, so that each call among them fails with `ECANCELED`.
+pub struct Receiver<T> {
+    shared: Arc<Shared<T>>,
+    /// The lane to look at first.
+    next: usize,
+    /// Messages that it may still give before the next one is looked at first.
+    row: u32,
+    /// Messages are requests that wait for an answer.
+    calls: bool,
+}
+
+impl<T> Receiver<T> {
+    pub(crate) fn new(shared: Arc<Shared<T>>) -> Self {
+        Receiver {
+            shared,
+            next: 0,
+            row: ROW,
+            calls: false,
+        }
+    }
+}
+
+impl<T: Send> Receiver<T> {
+    /// The next message; waits for one. `None` when all senders are gone and all is received.
+    pub fn recv(&mut self) -> Recv<'_, T> {
+        Recv { receiver: self }
+    }
+
+    /// The next message, if there is one.
+    #[inline]
+    pub fn try_recv(&mut self) -> Option<T> {
+        let message = self.pop()?;
+        self.shared.room.made();
+        self.count();
+        Some(message)
+    }
+
+    #[inline(always)]
+    fn count(&self) {
+        let stats = &self.shared.executor.stats;
+        if self.calls {
+            stats.calls.add(1);
+        } else {
+            stats.plain_posts.add(1);
+        }
+    }
+
+    /// Has messages counted as calls.
+    pub(crate) fn count_calls(&mut self) {
+        self.calls = true;
+    }
+
+    #[inline]
+    fn pop(&mut self) -> Option<T> {
+        if self.row == 0 {
+            self.next = self.next.wrapping_add(1);
+            self.row = ROW;
+        }
+        if let [used] = &*self.shared.used {
+            // Up to 21 CPUs. Relaxed: ordered by the signal, like the messages.
+            let used = used.load(Relaxed);
+            return self.pop_from(used, 0, self.next);
+        }
+        self.pop_from_many()
+    }
+
+    /// The next message from lanes `base..base + 64`, those in the set `used`, beginning with
+    /// `start`.
+    #[inline]
+    fn pop_from(&mut self, used: u64, base: usize, start: usize) -> Option<T> {
+        let mut lanes = used.rotate_right(start as u32);
+        while lanes != 0 {
+            let step = lanes.trailing_zeros() as usize;
+            lanes &= lanes.wrapping_sub(1);
+            let index = base.wrapping_add(start.wrapping_add(step) % 64);
+            if let Some(message) = self.pop_lane(index) {
+                if index != self.next {
+                    self.next = index;
+                    self.row = ROW;
+                }
+                self.row = self.row.wrapping_sub(1);
+                return Some(message);
+            }
+        }
+        None
+    }
+
+    #[cold]
+    fn pop_from_many(&mut self) -> Option<T> {
+        let words = self.shared.used.len().max(1);
+        let first = self.next / 64 % words;
+        for step in 0..words {
+            let word = first.wrapping_add(step) % words;
+            let start = if step == 0 { self.next % 64 } else { 0 };
+            let used = self.shared.used.get(word)?.load(Relaxed);
+            if let Some(message) = self.pop_from(used, word.wrapping_mul(64), start) {
+                return Some(message);
+            }
+        }
+        None
+    }
+
+    /// The next message of lane `index`, or one that has to come before it.
+    #[inline]
+    fn pop_lane(&mut self, index: usize) -> Option<T> {
+        let lane = self.shared.lanes.get(index)?.as_ref()?;
+        // SAFETY: There is one receiver, and this is its `&mut self`: the only consumer.
+        let mut first = unsafe { lane.first() }?;
+        let after = first.with(|envelope| envelope.after);
+        if after != After::NOTHING {
+            let lane = self.first_of_chain(lane, after)?;
+            // SAFETY: As above; of two looks at the same message the later one is used.
+            first = unsafe { lane.first() }?;
+        }
+        self.shared
+            .executor
+            .stats
+            .saw_in_ring(first.waiting() as u64);
+        Some(first.take().message)
+    }
+
+    /// The lane whose first message is not to come after one that is still in another lane; `lane`
+    /// itself if `after` was taken. `None` if that message is not there yet, its sender being in
+    /// the middle of it: a signal will follow.
+    #[cold]
+    fn first_of_chain<'a>(
+        &'a self,
+        mut lane: &'a Lane<T>,
+        mut after: After,
+    ) -> Option<&'a Lane<T>> {
+        // Never in a circle: each message names one that was sent before.
+        while after != After::NOTHING {
+            let before = self.shared.lanes.get(after.lane())?.as_ref()?;
+            if before.has_taken(after.position()) {
+                break;
+            }
+            lane = before;
+            // SAFETY: There is one receiver, and its `&mut self` is up the stack.
+            after = unsafe { lane.first() }?.with(|envelope| envelope.after);
+        }
+        Some(lane)
+    }
+}
+
+impl<T> Drop for Receiver<T> {
+    fn drop(&mut self) {
+        self.shared.closed.store(true, Release);
+        context::wait_for_senders();
+        self.shared.receiver.clear_waiter();
+        for lane in self.shared.lanes.iter().flatten() {
+            // SAFETY: We are the only consumer. Nothing is pushed any more: every section that
+            // began before `closed` was set has ended, later ones see it.
+            while let Some(envelope) = unsafe { lane.pop() } {
+                drop(envelope);
+            }
+        }
+        self.shared.room.wake_all();
+    }
+}
+
+/// The future of [`Receiver::recv`]. Cancel-safe: a message is taken only when it is returned.
+#[must_use = "futures do nothing unless awaited"]
+pub struct Recv<'a, T> {
+    receiver: &'a mut Receiver<T>,
+}
+
+impl<T: Send> Future for Recv<'_, T> {
+    type Output = Option<T>;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let shared = &*self.receiver.shared;
+        let inside = shared.executor.is_polling_with(cx);
+        if inside {
+            // SAFETY: We are the runner.
+            if let Some(message) = unsafe { shared.take_laid() } {
+                self.receiver.count();
+                return Poll::Ready(Some(message));
+            }
+            // SAFETY: As above, and the coroutine that is polled is us.
+            if unsafe { shared.still_listens() } {
+                return Poll::Pending;
+            }
+        }
+        loop {
+            // A signal from before the look needs no second look.
+            self.receiver.shared.receiver.try_wait();
+            if let Some(message) = self.receiver.try_recv() {
+                return Poll::Ready(Some(message));
+            }
+            let shared = &*self.receiver.shared;
+            // Who waits for room has signalled.
+            shared.room.made();
+            if shared.senders.load(Acquire) == 0 {
+                // What the last sender sent, it sent before it went.
+                return Poll::Ready(self.receiver.try_recv());
+            }
+            if !poll_cell(&shared.receiver, cx) {
+                if inside {
+                    // SAFETY: As above.
+                    unsafe { shared.listen() };
+                }
+                return Poll::Pending;
+            }
+        }
+    }
+}
+
+impl<T> Drop for Recv<'_, T> {
+    #[inline]
+    fn drop(&mut self) {
+        self.receiver.shared.listening.store(false, Relaxed);
+    }
+}

@@ -1,0 +1,426 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Requests, the right to answer them, and the slots through which answers go.
+//!
+//! The answer goes through a slot of the mailbox, never through the caller's stack. Who owns a slot
+//! when is ruled by [`reply_state`](crate::reply_state).
+//!
+//! What keeps the slots alive for a receiver: the caller, as long as it waits. A caller that leaves
+//! without an answer leaves a reference behind for the receiver, which gives it back.
+
+use crate::reply_state::{Answer, Complete, FreeList, ReplyCell, NONE};
+use crate::room::Room;
+use crate::sys::context;
+use crate::teardown::Ward;
+use crate::wait_cell::WaitCell;
+use crate::waker::{poll_cell, WakeRef};
+use core::cell::UnsafeCell;
+use core::future::Future;
+use core::mem::{ManuallyDrop, MaybeUninit};
+use core::pin::Pin;
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::*};
+use core::task::{Context, Poll};
+use kernel::bindings::task_struct;
+use kernel::prelude::*;
+use kernel::sync::Arc;
+
+/// Calls of one mailbox that may be under way at once; more wait. One slot more is there for the
+/// caller that runs the domain itself.
+const SLOTS: u32 = 64;
+
+/// A slot.
+///
+/// # Invariants
+///
+/// `value` belongs to the receiver until it completes the call, then to the caller, unless `cell`
+/// says that it has gone.
+pub(crate) struct Slot<R> {
+    pub(crate) cell: ReplyCell<WakeRef>,
+    value: UnsafeCell<MaybeUninit<R>>,
+    /// Who waits for the caller to give up.
+    receiver: WaitCell<WakeRef>,
+    index: u32,
+}
+
+impl<R> Slot<R> {
+    /// The value of the reply, if there is one.
+    ///
+    /// # Safety
+    ///
+    /// The slot is the caller's, which gives it back without looking again.
+    #[inline]
+    pub(crate) unsafe fn take_reply(&self) -> Option<R> {
+        if self.cell.is_replied() {
+            // SAFETY: By the type's invariant the value is there, and ours; read once, per the
+            // function's contract.
+            return Some(unsafe { (*self.value.get()).assume_init_read() });
+        }
+        None
+    }
+}
+
+/// The slots of a mailbox.
+#[pin_data]
+pub(crate) struct Slots<R> {
+    slots: KVVec<Slot<R>>,
+    free: FreeList,
+    /// A free slot, or `NONE`: cheaper than the list.
+    spare: AtomicU32,
+    /// A free slot, or `NONE`, for the runner of the domain only.
+    inline_spare: AtomicU32,
+    /// A fault ended the domain: no slot is used again.
+    dead: AtomicBool,
+    pub(crate) callers: AtomicUsize,
+    #[pin]
+    pub(crate) room: Room,
+}
+
+// SAFETY: Values go from the receiver to callers; `ReplyCell` says who has access when.
+unsafe impl<R: Send> Send for Slots<R> {}
+// SAFETY: As above.
+unsafe impl<R: Send> Sync for Slots<R> {}
+
+impl<R> Slots<R> {
+    pub(crate) fn new() -> Result<Arc<Self>> {
+        let free = FreeList::new();
+        let mut slots = KVVec::with_capacity(SLOTS as usize + 1, GFP_KERNEL)?;
+        for index in 0..=SLOTS {
+            let slot = Slot {
+                cell: ReplyCell::new(),
+                value: UnsafeCell::new(MaybeUninit::uninit()),
+                receiver: WaitCell::new(),
+                index,
+            };
+            if index != SLOTS {
+                free.put(index, &slot.cell);
+            }
+            slots.push(slot, GFP_KERNEL)?;
+        }
+        Arc::pin_init(
+            pin_init!(Slots {
+                slots,
+                free,
+                spare: AtomicU32::new(NONE),
+                inline_spare: AtomicU32::new(SLOTS),
+                dead: AtomicBool::new(false),
+                callers: AtomicUsize::new(1),
+                room <- Room::new(),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// A free slot for a call that begins.
+    #[inline]
+    pub(crate) fn take(&self) -> Option<&Slot<R>> {
+        // A read-modify-write even if there is none: see `put`.
+        let slot = match self.spare.swap(NONE, AcqRel) {
+            NONE => self.take_listed()?,
+            index => self.slots.get(index as usize)?,
+        };
+        slot.cell.begin();
+        Some(slot)
+    }
+
+    #[inline(never)]
+    fn take_listed(&self) -> Option<&Slot<R>> {
+        let index = self
+            .free
+            .take(|index| self.slots.get(index as usize).map(|slot| &slot.cell))?;
+        self.slots.get(index as usize)
+    }
+
+    /// Gives a slot back whose call has ended.
+    #[inline]
+    pub(crate) fn put(&self, slot: &Slot<R>) {
+        slot.cell.end();
+        // After a fault, replies that are still around may be of calls that have ended.
+        if self.dead.load(Acquire) {
+            return;
+        }
+        // Those who wait for a slot registered before they exchanged the spare one, last: either
+        // that comes first, and they are seen below, or they find this slot.
+        let old = self.spare.swap(slot.index, AcqRel);
+        if let Some(old) = self.slots.get(old as usize) {
+            self.free.put(old.index, &old.cell);
+        }
+        self.room.made();
+    }
+
+    /// A free slot for a call that the caller, `me`, runs itself.
+    ///
+    /// # Safety
+    ///
+    /// The caller is the runner of the domain.
+    #[inline]
+    pub(crate) unsafe fn take_inline(&self, me: *mut task_struct) -> Option<&Slot<R>> {
+        let slot = match self.inline_spare.load(Relaxed) {
+            NONE => self.take_listed()?,
+            index => {
+                self.inline_spare.store(NONE, Relaxed);
+                self.slots.get(index as usize)?
+            }
+        };
+        slot.cell.begin_inline(me.cast_const().cast());
+        Some(slot)
+    }
+
+    /// Gives a slot back whose call has ended.
+    ///
+    /// # Safety
+    ///
+    /// The caller is the runner of the domain.
+    #[inline]
+    pub(crate) unsafe fn put_inline(&self, slot: &Slot<R>) {
+        if self.inline_spare.load(Relaxed) == NONE {
+            slot.cell.end();
+            self.inline_spare.store(slot.index, Relaxed);
+        } else {
+            self.put(slot);
+        }
+    }
+
+    /// Takes the answer of a call, and gives its slot back through `put`.
+    ///
+    /// # Safety
+    ///
+    /// The slot is the caller's, and the cell has just said that this is the `answer`.
+    #[inline]
+    pub(crate) unsafe fn take_answer(
+        &self,
+        slot: &Slot<R>,
+        answer: Answer,
+        put: impl FnOnce(&Slot<R>),
+    ) -> Option<R> {
+        let value = match answer {
+            // SAFETY: By the type's invariant the value is there, and ours; read once, since the
+            // slot is given back right after.
+            Answer::Replied => Some(unsafe { (*slot.value.get()).assume_init_read() }),
+            Answer::Dropped => None,
+        };
+        put(slot);
+        value
+    }
+
+    /// The caller goes, whether or not the answer is there.
+    pub(crate) fn abandon(self: &Arc<Self>, slot: &Slot<R>) {
+        // For the receiver, which may outlive the caller by now.
+        let reference = Arc::into_raw(self.clone());
+        if slot.cell.abandon() {
+            if let Some(waiter) = slot.receiver.signal() {
+                waiter.wake();
+            }
+            return;
+        }
+        // SAFETY: Nobody else got it.
+        drop(unsafe { Arc::from_raw(reference) });
+        if let Some(answer) = slot.cell.answer() {
+            // SAFETY: The slot is ours, with that answer.
+            drop(unsafe { self.take_answer(slot, answer, |slot| self.put(slot)) });
+        }
+    }
+
+    /// The last caller goes. If one of its calls was leaked (its future forgotten), the receiver may
+    /// still answer it: then the slots stay for good.
+    #[cold]
+    pub(crate) fn last_caller_goes(self: &Arc<Self>) {
+        if self.slots.iter().any(|slot| slot.cell.is_pending()) {
+            core::mem::forget(self.clone());
+        }
+    }
+}
+
+impl<R: Send> Ward for Slots<R> {
+    fn closing(&self) {
+        self.room.wake_all();
+    }
+
+    /// What is still pending is in the hands of the coroutine that died, which never lets go, or of
+    /// somebody outside, who will find its call completed.
+    fn owner_died(&self) {
+        self.dead.store(true, Release);
+        for slot in &self.slots {
+            if slot.cell.is_pending() {
+                // SAFETY: `self` is in an `Arc`, as all slots are: one reference more for whoever
+                // has the right to answer.
+                let this = ManuallyDrop::new(unsafe { Arc::from_raw(core::ptr::from_ref(self)) });
+                let reference = Arc::into_raw(Arc::clone(&this));
+                match slot.cell.complete(false) {
+                    Complete::Done(Some(waiter)) => waiter.wake(),
+                    Complete::Done(None) => (),
+                    // SAFETY: It was completed just now, by the one who had the right.
+                    _ => drop(unsafe { Arc::from_raw(reference) }),
+                }
+            }
+        }
+        self.room.wake_all();
+    }
+
+    fn is_retired(&self) -> bool {
+        self.callers.load(Relaxed) == 0
+    }
+}
+
+/// A request: a message, and the right to answer it.
+pub struct Request<Q, R> {
+    pub(crate) message: Q,
+    pub(crate) reply: Reply<R>,
+}
+
+impl<Q, R> Request<Q, R> {
+    /// The message.
+    pub fn message(&self) -> &Q {
+        &self.message
+    }
+
+    /// The message, and the right to answer it later.
+    #[inline]
+    pub fn into_parts(self) -> (Q, Reply<R>) {
+        (self.message, self.reply)
+    }
+
+    /// The message of a request that was not sent; its slot stays the caller's.
+    #[inline]
+    pub(crate) fn take_back(self) -> Q {
+        let _ = ManuallyDrop::new(self.reply);
+        self.message
+    }
+
+    /// Whether the caller has gone: killed, or timed out. Any context.
+    pub fn is_abandoned(&self) -> bool {
+        self.reply.is_abandoned()
+    }
+}
+
+/// The right to answer a request, once. Dropped without an answer, the caller gets `ECANCELED`.
+///
+/// # Invariants
+///
+/// `slot`, one of `slots`, is that of a call that nobody else has the right to answer. Both are
+/// valid: either the caller waits, or it has left a reference to `slots` behind.
+pub struct Reply<R> {
+    slot: NonNull<Slot<R>>,
+    slots: NonNull<Slots<R>>,
+}
+
+// SAFETY: The value goes to the caller, wherever that is.
+unsafe impl<R: Send> Send for Reply<R> {}
+// SAFETY: A shared reference tells only whether the caller has gone.
+unsafe impl<R: Send> Sync for Reply<R> {}
+
+impl<R> Reply<R> {
+    /// The right to answer the call of `slot`.
+    ///
+    /// # Safety
+    ///
+    /// `slot` is one of `slots`, its call has just begun, and its caller keeps `slots` until the
+    /// call is answered or [abandoned](Slots::abandon).
+    #[inline]
+    pub(crate) unsafe fn new(slot: &Slot<R>, slots: &Slots<R>) -> Self {
+        // INVARIANT: Per the function's contract.
+        Reply {
+            slot: NonNull::from(slot),
+            slots: NonNull::from(slots),
+        }
+    }
+
+    #[inline]
+    fn slot(&self) -> &Slot<R> {
+        // SAFETY: By the type's invariant.
+        unsafe { self.slot.as_ref() }
+    }
+
+    /// Answers. `Err` hands the value back: the caller has gone. Any context but NMI.
+    #[inline]
+    pub fn send(self, value: R) -> Result<(), R> {
+        let this = ManuallyDrop::new(self);
+        let slot = this.slot();
+        // SAFETY: Until the call is complete, the value is the receiver's.
+        unsafe { (*slot.value.get()).write(value) };
+        if this.complete(true) {
+            return Ok(());
+        }
+        // SAFETY: The value came too late, and is ours again.
+        let value = unsafe { (*slot.value.get()).assume_init_read() };
+        // SAFETY: `complete` said so; `this` is not used any more.
+        unsafe { this.outlived() };
+        Err(value)
+    }
+
+    /// `false` if the caller has gone. If not, neither slot nor slots may be touched any more.
+    #[inline(always)]
+    fn complete(&self, value: bool) -> bool {
+        let cell = &self.slot().cell;
+        if cell.complete_inline(context::current_task().cast_const().cast(), value) {
+            return true;
+        }
+        match cell.complete(value) {
+            Complete::Done(waiter) => {
+                if let Some(waiter) = waiter {
+                    waiter.wake();
+                }
+                true
+            }
+            Complete::Abandoned | Complete::Already => false,
+        }
+    }
+
+    /// Gives the slot of a caller that has gone back, and the reference that it left.
+    ///
+    /// # Safety
+    ///
+    /// [`complete`](Self::complete) returned `false`, and `self` is not used afterwards.
+    #[cold]
+    unsafe fn outlived(&self) {
+        // SAFETY: By the type's invariant, the caller having gone.
+        let slots = unsafe { Arc::from_raw(self.slots.as_ptr().cast_const()) };
+        let slot = self.slot();
+        if slot.cell.is_abandoned() {
+            slot.receiver.clear_waiter();
+            slots.put(slot);
+        }
+    }
+
+    /// Whether the caller has gone: killed, or timed out. Any context.
+    pub fn is_abandoned(&self) -> bool {
+        self.slot().cell.is_abandoned()
+    }
+
+    /// Waits until the caller has gone: to be told, while the answer is being worked on.
+    pub fn abandoned(&mut self) -> Abandoned<'_, R> {
+        Abandoned { reply: self }
+    }
+}
+
+impl<R> Drop for Reply<R> {
+    fn drop(&mut self) {
+        if !self.complete(false) {
+            // SAFETY: `complete` said so, and we are being dropped.
+            unsafe { self.outlived() };
+        }
+    }
+}
+
+/// The future of [`Reply::abandoned`]. Cancel-safe.
+#[must_use = "futures do nothing unless awaited"]
+pub struct Abandoned<'a, R> {
+    reply: &'a mut Reply<R>,
+}
+
+impl<R> Future for Abandoned<'_, R> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let slot = self.reply.slot();
+        loop {
+            if slot.cell.is_abandoned() {
+                return Poll::Ready(());
+            }
+            // A signal may be left over from the slot's last use: then look again.
+            if !poll_cell(&slot.receiver, cx) {
+                return Poll::Pending;
+            }
+        }
+    }
+}

@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! How a domain ends, and how the coroutines of a module do that goes.
+
+use crate::executor::Executor;
+use crate::sys::exit::OnExit;
+use crate::sys::module::GoingModule;
+use crate::task::{self, End, Header};
+use crate::task_state::Start;
+use core::ptr;
+use core::sync::atomic::{fence, Ordering::*};
+use kernel::prelude::*;
+use kernel::sync::{Arc, Completion};
+
+/// Whoever has to know that the domain ends.
+pub(crate) trait Ward: Send + Sync {
+    /// The domain accepts nothing any more. Must not sleep.
+    fn closing(&self);
+
+    /// A fault has ended the domain; all that could be dropped has been. Must not sleep.
+    fn owner_died(&self);
+
+    /// Whether nobody needs to know any more, nor ever will.
+    fn is_retired(&self) -> bool;
+}
+
+/// A request to drop the coroutines of a module that is about to go.
+#[pin_data]
+pub(crate) struct Purge {
+    module: *const GoingModule,
+    #[pin]
+    done: Completion,
+}
+
+impl Executor {
+    /// Has `ward` told when the domain ends. Task context. `ENOMEM`, `ECANCELED`.
+    pub(crate) fn tell_when_it_ends(&self, ward: Arc<dyn Ward>) -> Result {
+        let mut wards = self.wards.lock();
+        // `tear_down` closes, then looks at the list under the lock.
+        if self.is_closed() {
+            return Err(self.end_error());
+        }
+        wards.retain(|ward| !ward.is_retired());
+        Ok(wards.push(ward, GFP_ATOMIC)?)
+    }
+
+    /// The end: refuses new work, then drops all futures, those of the coroutines that ran first
+    /// last. `poisoned` is the one that must not be touched, since it was being polled.
+    ///
+    /// Runner only.
+    pub(crate) fn end(&self, poisoned: *const Header) {
+        self.tear_down(poisoned);
+        self.over.store(true, Release);
+        self.ended.complete_all();
+    }
+
+    fn tear_down(&self, poisoned: *const Header) {
+        let batch = self.queue.0.close();
+        for ward in self.wards.lock().iter() {
+            ward.closing();
+        }
+        // SAFETY: We are the runner; no driver code runs while the reference lives.
+        unsafe { &mut *self.local.get() }.queue.append(batch);
+        // First empty the queue, for good.
+        while let Some(header) = self.pop() {
+            // SAFETY: The executor's reference keeps it valid.
+            let task = unsafe { header.as_ref() };
+            self.link(task);
+            if task.state().flags().start() == Start::Reap {
+                // SAFETY: The executor's reference.
+                unsafe { task::put(header) };
+            }
+        }
+        // Then out of the reach of wakers, so that nothing is queued any more.
+        self.find(|task| {
+            task.state().seize();
+            false
+        });
+        while let Some(header) = self.find(|_| true) {
+            if ptr::eq(header.as_ptr(), poisoned) {
+                // Its destructor would run on a half-changed state: leaked, with what it owns, and
+                // the reference is kept: what is behind the header is still there.
+                // SAFETY: We are the runner, it is linked, and not `DONE`.
+                unsafe { self.retire(header, End::Leak, true) };
+            } else {
+                // SAFETY: As above, and in no queue.
+                unsafe { self.retire(header, End::Cancel, false) };
+            }
+        }
+        // Pairs with the fence in `purge`. A request finds nothing left to drop.
+        fence(SeqCst);
+        let request = self.purging.swap(ptr::null_mut(), AcqRel);
+        // SAFETY: Who made the request keeps it until it is completed.
+        if let Some(purge) = unsafe { request.as_ref() } {
+            purge.done.complete_all();
+        }
+        // Their code may be unloaded next.
+        let wards = core::mem::take(&mut *self.wards.lock());
+        if self.is_faulted() {
+            for ward in &wards {
+                ward.owner_died();
+            }
+        }
+    }
+
+    /// Drops all coroutines whose code belongs to `module`, which is about to go; waits until that
+    /// is done. Task context, sleeps; one caller at a time (the registry's notifier).
+    pub(crate) fn purge(&self, module: &GoingModule) {
+        self.wards.lock().retain(|ward| !ward.is_retired());
+        pin_init::stack_pin_init!(let purge = pin_init!(Purge {
+            module: ptr::from_ref(module),
+            done <- Completion::new(),
+        }));
+        let request = ptr::from_ref(&*purge).cast_mut();
+        self.purging.store(request, Release);
+        // Pairs with the fence in `tear_down`: it sees the request, or we see that it has begun.
+        fence(SeqCst);
+        if self.is_closed() && self.purging.swap(ptr::null_mut(), AcqRel) == request {
+            return;
+        }
+        self.wake_home();
+        purge.done.wait_for_completion();
+    }
+
+    /// The home thread's part of [`purge`](Self::purge).
+    pub(crate) fn purge_now(&self) {
+        let request = self.purging.swap(ptr::null_mut(), AcqRel);
+        // SAFETY: Who made the request keeps it until it is completed.
+        let Some(purge) = (unsafe { request.as_ref() }) else {
+            return;
+        };
+        // SAFETY: As above.
+        let module = unsafe { &*purge.module };
+        // See those, too, that have not run yet.
+        self.collect();
+        // SAFETY: We are the runner; `link` changes the list of all, not the queue.
+        unsafe { &(*self.local.get()).queue }.for_each(|link| {
+            // SAFETY: Coroutines in the queue are valid.
+            self.link(unsafe { link.cast::<Header>().as_ref() });
+        });
+        // From the start after each, since its destructor may have changed the list.
+        while let Some(header) = self.find(|task| module.contains(task.code())) {
+            // SAFETY: Coroutines in the list are valid.
+            let queued = unsafe { header.as_ref() }.state().seize();
+            // SAFETY: We are the runner; it is linked and not `DONE`.
+            unsafe { self.retire(header, End::Cancel, queued) };
+        }
+        purge.done.complete_all();
+    }
+
+    /// Whether the home thread has something to do besides running coroutines.
+    #[inline]
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.stop.load(Relaxed) || !self.purging.load(Relaxed).is_null()
+    }
+
+    /// Tells the home thread to end, which it does when the coroutine of the moment awaits.
+    pub(crate) fn stop(&self) {
+        self.stop.store(true, Release);
+        // A full barrier between the store and the look at the thread's state.
+        self.wake_home();
+    }
+}
+
+impl Executor {
+    /// Waits for the end of the domain, whose home thread has ended. Task context, sleeps.
+    pub(crate) fn wait_for_end(&self) {
+        if self.begun.load(Acquire) {
+            // At once, unless a thread is on its way out that died in a coroutine.
+            self.ended.wait_for_completion();
+        } else {
+            self.end_unstarted();
+        }
+    }
+}
+
+impl OnExit for Executor {
+    /// A runner, home thread or caller, died in a coroutine: it has the baton.
+    fn on_exit(&self) {
+        self.faulted.store(true, Release);
+        let poisoned = self.runner.0.polling.load(Relaxed);
+        // SAFETY: A coroutine that is being polled has not ended, so it is valid.
+        let name = unsafe { poisoned.as_ref() }.map_or(c"?", Header::name);
+        pr_err!(
+            "domain {}: coroutine {} died; the domain ends, its callers get EOWNERDEAD\n",
+            self.name(),
+            name
+        );
+        // If it died while the domain ended, this goes on with what is left.
+        self.end(poisoned);
+        self.give_up_baton();
+    }
+}

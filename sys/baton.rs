@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The baton of a `Process` domain: a kernel `rt_mutex`, for its priority inheritance, adaptive
+//! spinning and wait queue.
+//!
+//! C header: [`include/linux/rtmutex.h`](srctree/include/linux/rtmutex.h).
+
+use super::ffi;
+use core::sync::atomic::{AtomicPtr, Ordering::*};
+use kernel::bindings::{self, task_struct};
+use kernel::prelude::*;
+use kernel::types::Opaque;
+
+/// A sleeping lock with priority inheritance. Each is a lock class of its own, so that lockdep sees
+/// domains that wait for each other in a circle.
+#[pin_data(PinnedDrop)]
+pub struct Baton {
+    #[pin]
+    lock: Opaque<bindings::rt_mutex>,
+    #[pin]
+    key: Opaque<bindings::lock_class_key>,
+}
+
+// SAFETY: A lock may be used from any thread.
+unsafe impl Send for Baton {}
+// SAFETY: As above.
+unsafe impl Sync for Baton {}
+
+impl Baton {
+    /// A lock that nobody holds.
+    pub fn new() -> impl PinInit<Self> {
+        pin_init!(&this in Self {
+            key <- Opaque::uninit(),
+            lock <- Opaque::ffi_init(|lock| {
+                // SAFETY: Both are pinned, and fit for `lockdep_register_key` and `rt_mutex_init`.
+                unsafe { ffi::coop_baton_init(lock, (&raw mut (*this.as_ptr()).key).cast()) }
+            }),
+        })
+    }
+
+    /// The word of the lock that says who has it: null, or a thread and whether others wait.
+    ///
+    /// Written out, as in the fast paths of `kernel/locking/rtmutex.c`: each call of those takes
+    /// some 20 instructions. Kernels that check locks have no fast paths.
+    #[cfg(not(any(CONFIG_DEBUG_RT_MUTEXES, CONFIG_DEBUG_LOCK_ALLOC)))]
+    #[inline(always)]
+    fn owner(&self) -> &AtomicPtr<task_struct> {
+        // SAFETY: The lock is initialised, and its owner is only accessed by atomic instructions.
+        unsafe { AtomicPtr::from_ptr(&raw mut (*self.lock.get()).rtmutex.owner) }
+    }
+
+    /// Takes the lock if it is free. Task context. `me` is the current thread.
+    #[inline]
+    pub fn try_lock(&self, me: *mut task_struct) -> bool {
+        #[cfg(not(any(CONFIG_DEBUG_RT_MUTEXES, CONFIG_DEBUG_LOCK_ALLOC)))]
+        {
+            self.owner()
+                .compare_exchange(core::ptr::null_mut(), me, Acquire, Relaxed)
+                .is_ok()
+        }
+        #[cfg(any(CONFIG_DEBUG_RT_MUTEXES, CONFIG_DEBUG_LOCK_ALLOC))]
+        // SAFETY: The lock is initialised.
+        unsafe {
+            let _ = me;
+            bindings::rt_mutex_trylock(self.lock.get()) == 1
+        }
+    }
+
+    /// Takes the lock; lends the holder the caller's priority meanwhile. Task context, sleeps.
+    /// `EINTR` if the caller is killed.
+    pub fn lock_killable(&self) -> Result {
+        // SAFETY: The lock is initialised; the caller does not hold it.
+        kernel::error::to_result(unsafe { ffi::coop_baton_lock_killable(self.lock.get()) })
+    }
+
+    /// Like [`lock_killable`](Self::lock_killable), whatever comes.
+    pub fn lock(&self) {
+        // SAFETY: As above.
+        unsafe { ffi::coop_baton_lock(self.lock.get()) };
+    }
+
+    /// Gives the lock to whoever waits first. `me` is the current thread.
+    ///
+    /// # Safety
+    ///
+    /// The current thread holds it.
+    #[inline]
+    pub unsafe fn unlock(&self, me: *mut task_struct) {
+        #[cfg(not(any(CONFIG_DEBUG_RT_MUTEXES, CONFIG_DEBUG_LOCK_ALLOC)))]
+        if self
+            .owner()
+            .compare_exchange(me, core::ptr::null_mut(), Release, Relaxed)
+            .is_ok()
+        {
+            return;
+        }
+        let _ = me;
+        // SAFETY: Per the function's contract.
+        unsafe { bindings::rt_mutex_unlock(self.lock.get()) };
+    }
+
+    /// Whether others wait for the lock, as far as is known.
+    #[inline]
+    pub fn is_contended(&self) -> bool {
+        #[cfg(not(any(CONFIG_DEBUG_RT_MUTEXES, CONFIG_DEBUG_LOCK_ALLOC)))]
+        {
+            self.owner().load(Relaxed).addr() & 1 != 0
+        }
+        #[cfg(any(CONFIG_DEBUG_RT_MUTEXES, CONFIG_DEBUG_LOCK_ALLOC))]
+        true
+    }
+
+    /// Waits a moment for the lock to become free, as long as its holder is on a CPU and nobody
+    /// else wants this one; takes it if so. Task context.
+    pub fn spin(&self, me: *mut task_struct) -> bool {
+        #[cfg(not(any(CONFIG_DEBUG_RT_MUTEXES, CONFIG_DEBUG_LOCK_ALLOC)))]
+        for _ in 0..SPINS {
+            let owner = self.owner().load(Relaxed);
+            if owner.is_null() {
+                if self.try_lock(me) {
+                    return true;
+                }
+            } else if owner.addr() & 1 != 0 {
+                // Others wait already: not past them.
+                return false;
+            }
+            // SAFETY: Looks at the thread, if it is still the owner, and at this CPU.
+            if !unsafe { ffi::coop_owner_on_cpu(self.owner().as_ptr(), owner) } {
+                return false;
+            }
+            core::hint::spin_loop();
+        }
+        let _ = me;
+        false
+    }
+}
+
+/// Looks at the lock before a waiter sleeps: a few microseconds.
+#[cfg(not(any(CONFIG_DEBUG_RT_MUTEXES, CONFIG_DEBUG_LOCK_ALLOC)))]
+const SPINS: u32 = 128;
+
+#[pinned_drop]
+impl PinnedDrop for Baton {
+    fn drop(self: Pin<&mut Self>) {
+        // SAFETY: The key was registered, and nobody uses the lock any more.
+        unsafe { ffi::coop_baton_destroy(self.key.get()) };
+    }
+}
