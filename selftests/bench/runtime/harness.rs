@@ -271,6 +271,7 @@ pub(crate) fn domain_on(cpu: u32) -> Result<Domain> {
 pub(crate) fn dedicated_on(cpu: u32) -> Result<Domain> {
     Domain::builder(c"bench", this_module::<crate::LocalModule>())
         .cpu(cpu)
+        .dedicated()
         .build()
 }
 
