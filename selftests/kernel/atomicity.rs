@@ -12,6 +12,7 @@ use kernel::sync::Arc;
 
 pub(crate) const TESTS: &[Test] = &[
     ("atomicity.unprotected_counter", unprotected_counter),
+    ("atomicity.whoever_runs_it", whoever_runs_it),
     ("atomicity.cell", cell),
     ("atomicity.ends_at_an_await", ends_at_an_await),
 ];
@@ -115,6 +116,84 @@ fn unprotected_counter(log: &mut Log) -> Result {
 
 fn tx_from_irq(tx: &Sender<u32>, cpu: u32) -> bool {
     sys::run_in_on(Where::HardIrq, cpu, || tx.try_post(1).is_ok())
+}
+
+/// The same with callers of all CPUs that run the domain themselves, while the home thread has
+/// coroutines that take turns, and others wake some from outside.
+fn whoever_runs_it(log: &mut Log) -> Result {
+    const CALLS: u64 = 150_000;
+    const POSTS: u64 = 50_000;
+    const TURNS: u64 = 200_000;
+    let domain = domain(c"atomicity")?;
+    let counter = Unprotected::new()?;
+    let (caller, mut requests) = domain.call_mailbox::<u64, usize>()?;
+    let c = counter.clone();
+    let server = domain.spawn(c"serves", async move {
+        while let Some(request) = requests.recv().await {
+            let (q, reply) = request.into_parts();
+            c.add();
+            if q % 8 == 0 {
+                yield_now().await;
+            }
+            let _ = reply.send(sys::me());
+        }
+    })?;
+    let c = counter.clone();
+    let turns = domain.spawn(c"turns", async move {
+        for _ in 0..TURNS {
+            c.add();
+            yield_now().await;
+        }
+    })?;
+    let (tx, mut rx) = domain.mailbox_with::<u64>(room(64))?;
+    let c = counter.clone();
+    let taker = domain.spawn(c"takes", async move {
+        while rx.recv().await.is_some() {
+            c.add();
+        }
+    })?;
+    let mut threads = KVec::new();
+    for n in 0..4 {
+        let (caller, tx) = (caller.clone(), tx.clone());
+        let cpu = n % sys::cpus();
+        let thread = Worker::start(Some(cpu), move || {
+            let (mut mine, me) = (0, sys::me());
+            for i in 0..CALLS {
+                match caller.call(i) {
+                    Ok(by) if by == me => mine += 1,
+                    Ok(_) => (),
+                    Err(_) => return None,
+                }
+                if i % (CALLS / POSTS) == 0 && tx.post(i).is_err() {
+                    return None;
+                }
+                if i % 256 == 0 {
+                    sys::cond_resched();
+                }
+            }
+            Some(mine)
+        })?;
+        threads.push(thread, GFP_KERNEL)?;
+    }
+    drop((caller, tx));
+    let mut mine = 0;
+    for thread in threads {
+        mine += thread.join(10 * LONG).flatten().ok_or(ETIME)?;
+    }
+    for task in [&server, &turns, &taker] {
+        check!(log, ends(task));
+    }
+    check_eq!(log, counter.torn.load(Relaxed), 0);
+    let all = 4 * (CALLS + POSTS) + TURNS;
+    check_eq!(log, counter.value(), (all, all));
+    // Otherwise this has shown nothing.
+    let rounds = 4 * CALLS;
+    check!(
+        log,
+        mine > 100 && mine < rounds,
+        "{mine} of {rounds} by their callers"
+    );
+    Ok(())
 }
 
 /// The same through a [`DomainCell`], by short-lived coroutines that threads of all CPUs spawn.

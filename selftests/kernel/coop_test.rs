@@ -10,6 +10,8 @@
 mod abort;
 #[path = "atomicity.rs"]
 mod atomicity;
+#[path = "batch.rs"]
+mod batch;
 #[path = "builder.rs"]
 mod builder;
 #[path = "calls.rs"]
@@ -22,14 +24,24 @@ mod delivery;
 mod fault;
 #[path = "harness.rs"]
 mod harness;
+#[path = "hotplug.rs"]
+mod hotplug;
+#[path = "inline.rs"]
+mod inline;
+#[path = "inline_ends.rs"]
+mod inline_ends;
 #[path = "irq.rs"]
 mod irq;
+#[path = "leaks.rs"]
+mod leaks;
 #[path = "owner.rs"]
 mod owner;
 #[path = "room.rs"]
 mod room;
 #[path = "sched.rs"]
 mod sched;
+#[path = "spin.rs"]
+mod spin;
 #[path = "stats.rs"]
 mod stats;
 #[path = "sys.rs"]
@@ -57,20 +69,26 @@ fn owner() -> &'static ThisModule {
     this_module::<CoopTest>()
 }
 
-static GROUPS: [&[Test]; 13] = [
+static GROUPS: [&[Test]; 19] = [
     sched::TESTS,
     atomicity::TESTS,
     delivery::TESTS,
     room::TESTS,
     calls::TESTS,
+    inline::TESTS,
+    inline_ends::TESTS,
+    batch::TESTS,
+    spin::TESTS,
     abort::TESTS,
     teardown::TESTS,
     contexts::TESTS,
     builder::TESTS,
     irq::TESTS,
     stats::TESTS,
+    leaks::TESTS,
     // Not to be run with the others: these leave something behind, on purpose.
     owner::TESTS,
+    hotplug::TESTS,
     fault::TESTS,
 ];
 
@@ -158,6 +176,8 @@ impl kernel::Module for CoopTest {
     fn init(_module: &'static ThisModule) -> Result<Self> {
         // SAFETY: Called once, before anybody can run a test.
         unsafe { owner::init() };
+        // SAFETY: As above.
+        unsafe { hotplug::init() };
         Ok(CoopTest {
             _files: Files::new()?,
         })
@@ -167,5 +187,6 @@ impl kernel::Module for CoopTest {
 impl Drop for CoopTest {
     fn drop(&mut self) {
         owner::exit();
+        hotplug::exit();
     }
 }

@@ -14,6 +14,8 @@ pub(crate) const TESTS: &[Test] = &[
     ("fault.drop_waits_for_the_end", drop_waits),
     ("fault.afterwards_definite_errors", afterwards),
     ("fault.replies_in_other_hands", replies_in_other_hands),
+    ("fault.on_the_thread_of_a_caller", on_a_callers_thread),
+    ("fault.under_callers_of_all_cpus", under_callers),
 ];
 
 /// Dies.
@@ -135,6 +137,9 @@ fn afterwards(log: &mut Log) -> Result {
     let spawned = domain.spawn(c"late", async move { drop(value) }).map(drop);
     check_eq!(log, spawned, Err(EOWNERDEAD));
     check!(log, count.is_even(), "{count:?}");
+    // Nobody would tell those who call through one that is made now.
+    let late = domain.call_mailbox::<u32, u32>().map(drop);
+    check_eq!(log, late, Err(EOWNERDEAD));
     // As often as one likes: no slot is used up, or given out twice.
     for _ in 0..200 {
         check_eq!(log, caller.call(1), Err(EOWNERDEAD));
@@ -183,5 +188,133 @@ fn replies_in_other_hands(log: &mut Log) -> Result {
     check_eq!(log, refused, 2);
     check!(log, count.is_even(), "{count:?}");
     check_eq!(log, caller.call(1).map(|r| r.value), Err(EOWNERDEAD));
+    Ok(())
+}
+
+/// A coroutine dies on the thread of the caller that runs it: that thread dies, and everybody else
+/// is told: those who wait for the baton, for an answer, for room, for an end, and those who come
+/// later. The domain can be dropped.
+fn on_a_callers_thread(log: &mut Log) -> Result {
+    let (ending, other) = (domain(c"fault")?, domain(c"other")?);
+    let (caller, mut requests) = ending.call_mailbox::<bool, usize>()?;
+    let (slow, mut unanswered) = ending.call_mailbox::<u32, u32>()?;
+    let (tx, rx) = ending.mailbox_with::<u32>(room(1))?;
+    let count = count()?;
+    let (inside, go) = (flag()?, flag()?);
+    let (i, g) = (inside.clone(), go.clone());
+    let server = async move {
+        while let Some(request) = requests.recv().await {
+            let (fatal, reply) = request.into_parts();
+            if fatal {
+                i.set();
+                g.wait();
+                die();
+            }
+            let _ = reply.send(sys::me());
+        }
+    };
+    let server = ending.spawn(c"server", server)?;
+    let value = Counted::new(&count, 1);
+    let keeper = async move {
+        let _kept = (value, rx, unanswered.recv().await);
+        forever().await;
+    };
+    let keeper = ending.spawn(c"keeper", keeper)?;
+    settle(&ending)?;
+    check_eq!(log, caller.call(false), Ok(sys::me()));
+    let waits = Worker::start(None, move || slow.call(1).map(drop))?;
+    check!(log, waits.sleeps());
+    let t = tx.clone();
+    let sender = Worker::start(Some(0), move || {
+        let _ = t.try_post(1);
+        t.post(2).map_err(|e| (e.errno(), e.into_inner()))
+    })?;
+    check!(log, sender.sleeps());
+
+    let c = caller.clone();
+    let dies = Worker::start(None, move || c.call(true).map(drop))?;
+    check!(log, inside.wait());
+    // Two that want the baton, one of them for a bounded time.
+    let c = caller.clone();
+    let at_baton = Worker::start(None, move || c.call(false).map(drop))?;
+    let c = caller.clone();
+    let timed = Worker::start(None, move || c.call_timeout(false, LONG).map(drop))?;
+    check!(log, at_baton.sleeps() && timed.sleeps());
+    go.set();
+
+    check!(log, dies.dies());
+    for thread in [at_baton, timed, waits] {
+        check_eq!(log, thread.join(LONG), Some(Err(EOWNERDEAD)));
+    }
+    check_eq!(log, sender.join(LONG), Some(Err((EOWNERDEAD, 2))));
+    check!(log, ending.is_faulted());
+    check_eq!(log, run(&other, keeper)?, Err(EOWNERDEAD));
+    check_eq!(log, run(&other, server)?, Err(EOWNERDEAD));
+    check!(log, eventually(LONG, || count.is_even()), "{count:?}");
+    for _ in 0..100 {
+        check_eq!(log, caller.call(false), Err(EOWNERDEAD));
+    }
+    let handle = ending.handle();
+    drop(ending);
+    check!(log, handle.is_closed());
+    // Its name is free again.
+    check!(log, domain(c"fault").is_ok());
+    Ok(())
+}
+
+/// The same in the middle of calls from everywhere, with the home thread at work, too: whoever runs
+/// the domain dies, nobody hangs.
+fn under_callers(log: &mut Log) -> Result {
+    for round in 0..6 {
+        let domain = domain(c"fault")?;
+        let (caller, mut requests) = domain.call_mailbox::<u32, u32>()?;
+        let fatal = flag()?;
+        let f = fatal.clone();
+        let server = async move {
+            while let Some(request) = requests.recv().await {
+                let (q, reply) = request.into_parts();
+                if f.is_set() {
+                    die();
+                }
+                let _ = reply.send(q + 1);
+            }
+        };
+        domain.spawn(c"server", server)?.detach();
+        let mut threads = KVec::new();
+        for n in 0..2 * sys::cpus() {
+            let c = caller.clone();
+            let thread = Worker::start(Some(n % sys::cpus()), move || {
+                for i in 0.. {
+                    match c.call(i) {
+                        Ok(r) if r == i + 1 => (),
+                        Ok(_) => return EINVAL,
+                        Err(e) => return e,
+                    }
+                    if i % 16 == 0 {
+                        sys::cond_resched();
+                    }
+                }
+                EINVAL
+            })?;
+            threads.push(thread, GFP_KERNEL)?;
+        }
+        sys::busy(2_000 + round * 500);
+        fatal.set();
+        let mut died = 0;
+        for thread in threads {
+            let ended = eventually(LONG, || thread.is_done() || thread.is_dead());
+            check!(log, ended, "a caller hangs");
+            if thread.is_done() {
+                check_eq!(log, thread.join(LONG), Some(EOWNERDEAD));
+            } else {
+                died += 1;
+            }
+        }
+        // One, or the home thread.
+        check!(log, died <= 1, "{died} threads died");
+        check!(log, domain.is_faulted());
+        check_eq!(log, caller.call(1), Err(EOWNERDEAD));
+        drop(domain);
+    }
     Ok(())
 }

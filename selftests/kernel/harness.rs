@@ -137,6 +137,19 @@ pub(crate) fn join<T: Send + 'static>(handle: JoinHandle<T>) -> Result<Result<T>
     run(&other, handle)
 }
 
+/// Returns when the domain has nothing to do and its home thread sleeps.
+pub(crate) fn settle(domain: &Domain) -> Result {
+    // Twice: the first time may be counted by a thread that was about to sleep anyway.
+    for _ in 0..2 {
+        let before = domain.stats().sleeps.get();
+        run(domain, yield_now())?;
+        if !eventually(LONG, || domain.stats().sleeps.get() > before) {
+            return Err(ETIME);
+        }
+    }
+    Ok(())
+}
+
 /// Something that happens once.
 pub(crate) struct Flag(AtomicBool);
 
@@ -186,6 +199,13 @@ impl Trace {
     /// How much has happened.
     pub(crate) fn len(&self) -> usize {
         self.events.lock().len()
+    }
+
+    /// What has happened.
+    pub(crate) fn events(&self) -> KVec<u32> {
+        let mut copy = KVec::new();
+        let _ = copy.extend_from_slice(&self.events.lock(), GFP_KERNEL);
+        copy
     }
 
     /// Whether exactly this happened; says what did, if not.

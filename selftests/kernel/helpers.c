@@ -202,6 +202,12 @@ bool coop_test_sleeps(struct task_struct *task)
 	       (TASK_UNINTERRUPTIBLE | TASK_INTERRUPTIBLE);
 }
 
+/* Whether the thread is gone, though it may not have returned from its function. */
+bool coop_test_is_dead(struct task_struct *task)
+{
+	return READ_ONCE(task->exit_state);
+}
+
 int coop_test_move_to(unsigned int cpu)
 {
 	return set_cpus_allowed_ptr(current, cpumask_of(cpu));

@@ -31,6 +31,7 @@ void coop_test_kill(struct task_struct *task);
 void coop_test_thread_end(struct task_struct *task);
 bool coop_test_should_stop(void);
 bool coop_test_sleeps(struct task_struct *task);
+bool coop_test_is_dead(struct task_struct *task);
 int coop_test_move_to(unsigned int cpu);
 int coop_test_move_anywhere(void);
 unsigned int coop_test_cpu(void);

@@ -20,6 +20,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("room.send_cancelled", send_cancelled),
     ("room.many_wait", many_wait),
     ("room.receiver_goes_while_they_wait", receiver_goes),
+    ("room.made_by_interrupts", made_by_interrupts),
 ];
 
 const KINDS: [Where; 3] = [Where::Task, Where::Softirq, Where::HardIrq];
@@ -288,5 +289,49 @@ fn receiver_goes(log: &mut Log) -> Result {
     }
     check_eq!(log, join(task)?, Ok(Err((ECANCELED, 8))));
     check!(log, tx.is_closed());
+    Ok(())
+}
+
+/// Invariant 3: answers from interrupts make room for callers that are about to wait for it, on
+/// the same CPU: more of them than there are slots, in threads whose waits the interrupts hit.
+fn made_by_interrupts(log: &mut Log) -> Result {
+    const CALLS: u32 = 20_000;
+    const ASKERS: u32 = 80;
+    let (to, from) = (domain(c"room")?, domain_on(c"callers", 0)?);
+    let (caller, mut requests) = to.call_mailbox::<u32, u32>()?;
+    let mut tasks = KVec::new();
+    for _ in 0..ASKERS {
+        let caller = caller.clone();
+        let task = from.spawn(c"asks", async move {
+            for i in 0..CALLS / ASKERS {
+                if caller.ask(i).await? != i + 1 {
+                    return Err(EINVAL);
+                }
+            }
+            Ok(())
+        })?;
+        tasks.push(task, GFP_KERNEL)?;
+    }
+    drop(caller);
+    // Each interrupt answers what has come, on the CPU where the callers take slots.
+    sys::move_to(other(0))?;
+    let mut answered = 0;
+    let all = eventually(3 * LONG, || {
+        for at in [Where::HardIrq, Where::Softirq] {
+            while let Some(request) = requests.try_recv() {
+                let (q, reply) = request.into_parts();
+                sys::run_in_on(at, 0, move || reply.send(q + 1).is_ok());
+                answered += 1;
+                if answered % 16 == 0 {
+                    break;
+                }
+            }
+        }
+        answered == CALLS
+    });
+    check!(log, all, "{answered} of {CALLS} answered");
+    for task in tasks {
+        check_eq!(log, join(task)?, Ok(Ok(())));
+    }
     Ok(())
 }

@@ -27,6 +27,7 @@ mod ffi {
         pub(super) fn coop_test_thread_end(task: *mut bindings::task_struct);
         pub(super) fn coop_test_should_stop() -> bool;
         pub(super) fn coop_test_sleeps(task: *mut bindings::task_struct) -> bool;
+        pub(super) fn coop_test_is_dead(task: *mut bindings::task_struct) -> bool;
         pub(super) fn coop_test_move_to(cpu: c_uint) -> c_int;
         pub(super) fn coop_test_move_anywhere() -> c_int;
         pub(super) fn coop_test_cpu() -> c_uint;
@@ -124,6 +125,12 @@ pub(crate) fn cpus() -> u32 {
     unsafe { ffi::coop_test_cpus() }
 }
 
+/// Who executes: the identity of the current thread.
+pub(crate) fn me() -> usize {
+    // SAFETY: Reads per-CPU data of the current CPU only.
+    unsafe { bindings::get_current() }.addr()
+}
+
 /// Moves the current thread to a CPU, and keeps it there.
 pub(crate) fn move_to(cpu: u32) -> Result {
     // SAFETY: Changes the current thread only.
@@ -162,8 +169,7 @@ pub(crate) fn sleep_ms(ms: u32) {
 
 /// Waits for `ready()`, for at most `ms` milliseconds; whether it was.
 pub(crate) fn eventually(ms: u32, mut ready: impl FnMut() -> bool) -> bool {
-    // SAFETY: Reads a clock.
-    let now = || unsafe { bindings::ktime_get() } / 1_000_000;
+    let now = || now_ns() / 1_000_000;
     let end = now() + i64::from(ms);
     loop {
         if ready() {
@@ -186,6 +192,24 @@ pub(crate) fn should_stop() -> bool {
 pub(crate) fn become_fifo() {
     // SAFETY: The current thread is valid.
     unsafe { bindings::sched_set_fifo(kernel::current!().as_ptr()) };
+}
+
+/// The current thread becomes a real-time thread of the lowest priority.
+pub(crate) fn become_fifo_low() {
+    // SAFETY: The current thread is valid.
+    unsafe { bindings::sched_set_fifo_low(kernel::current!().as_ptr()) };
+}
+
+/// The current thread gives way to all others.
+pub(crate) fn become_nice() {
+    // SAFETY: The current thread is valid.
+    unsafe { bindings::sched_set_normal(kernel::current!().as_ptr(), 19) };
+}
+
+/// Nanoseconds of a clock.
+pub(crate) fn now_ns() -> i64 {
+    // SAFETY: Reads a clock.
+    unsafe { bindings::ktime_get() }
 }
 
 struct Job<F, R> {
@@ -296,6 +320,17 @@ impl<R: Send + 'static> Worker<R> {
         })
     }
 
+    /// Whether the thread has died, though its closure may not have returned.
+    pub(crate) fn is_dead(&self) -> bool {
+        // SAFETY: We have a reference.
+        unsafe { ffi::coop_test_is_dead(self.task) }
+    }
+
+    /// Whether the thread dies soon, without the closure having returned.
+    pub(crate) fn dies(&self) -> bool {
+        eventually(5000, || self.is_dead()) && !self.is_done()
+    }
+
     /// The closure's value; `None` if it does not return within `ms` milliseconds.
     pub(crate) fn join(self, ms: u32) -> Option<R> {
         eventually(ms, || self.is_done());
@@ -305,7 +340,7 @@ impl<R: Send + 'static> Worker<R> {
 
 impl<R: Send + 'static> Drop for Worker<R> {
     fn drop(&mut self) {
-        if !self.is_done() {
+        if !self.is_done() && !self.is_dead() {
             self.kill();
             // `kthread_stop` keeps a thread from calling its function at all if it has not begun.
             eventually(10_000, || self.is_done());
