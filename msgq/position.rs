@@ -118,6 +118,7 @@ impl<T> Memory<T> {
         Self { slots, capacity }
     }
 
+    #[cfg(not(loom))]
     #[inline(always)]
     pub(super) fn slots(&self) -> *const Slot<T> {
         self.slots
@@ -129,6 +130,7 @@ impl<T> Memory<T> {
     }
 
     /// The number of the slot at `position`.
+    #[cfg(not(loom))]
     #[inline(always)]
     pub(super) fn offset(&self, position: usize) -> usize {
         position & self.capacity.wrapping_sub(1)

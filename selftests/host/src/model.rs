@@ -149,6 +149,51 @@ impl Kthread {
     }
 }
 
+/// A thread that waits. Loom tells if one is lost, or reached before it was whole.
+pub struct Waiting(Box<Content>);
+
+struct Content {
+    thread: atomic::UnsafeCell<Static<Kthread>>,
+    _counted: loom::alloc::Track<()>,
+}
+
+impl Waiting {
+    /// One for `thread`.
+    pub fn new(thread: Static<Kthread>) -> Self {
+        Self(Box::new(Content {
+            thread: atomic::UnsafeCell::new(thread),
+            _counted: loom::alloc::Track::new(()),
+        }))
+    }
+
+    /// Wakes it.
+    pub fn wake(self) {
+        // SAFETY: It is ours; loom checks that it was handed over properly.
+        self.0.thread.with(|p| unsafe { (*p).wake() });
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        // What frees memory is an access, too.
+        self.0.thread.with_mut(|_| ());
+    }
+}
+
+// SAFETY: A box is aligned to more than 2, and comes back as it was.
+unsafe impl crate::wait_cell::Waiter for Waiting {
+    fn into_raw(self) -> std::ptr::NonNull<()> {
+        // SAFETY: What it is read from is neither dropped nor used again.
+        let content = unsafe { std::ptr::read(&std::mem::ManuallyDrop::new(self).0) };
+        std::ptr::NonNull::from(Box::leak(content)).cast()
+    }
+
+    unsafe fn from_raw(raw: std::ptr::NonNull<()>) -> Self {
+        // SAFETY: It comes from `into_raw()`, once.
+        Self(unsafe { Box::from_raw(raw.cast::<Content>().as_ptr()) })
+    }
+}
+
 /// Something that threads of a model share without counting references, since counting orders
 /// memory. Its maker calls [`free`](Static::free) at the end.
 pub struct Static<T: 'static>(*mut T);

@@ -6,14 +6,14 @@
 
 use coop_host::model;
 use coop_host::model::atomic::UnsafeCell;
-use coop_host::model::Static;
-use coop_host::reply_state::{Answer, Complete, FreeList, ReplyState};
+use coop_host::model::{Kthread, Static, Waiting};
+use coop_host::reply_state::{Answer, Complete, FreeList, ReplyCell};
 use loom::alloc::Track;
 use loom::thread;
 
-/// One slot, as `coop/call.rs` has it.
+/// One slot, as `coop/reply.rs` has it.
 struct Slot {
-    state: ReplyState,
+    cell: ReplyCell<Waiting>,
     value: UnsafeCell<Option<Track<u32>>>,
     /// Whoever frees it says so.
     freed: UnsafeCell<u32>,
@@ -22,10 +22,17 @@ struct Slot {
 impl Slot {
     fn new() -> Self {
         Self {
-            state: ReplyState::new(),
+            cell: ReplyCell::new(),
             value: UnsafeCell::new(None),
             freed: UnsafeCell::new(0),
         }
+    }
+
+    /// One whose call has begun.
+    fn begun() -> Static<Self> {
+        let slot = Static::new(Self::new());
+        slot.cell.begin();
+        slot
     }
 
     fn put(&self, value: u32) {
@@ -49,8 +56,13 @@ impl Slot {
     /// The receiver's part, as in `Reply::send()`: whether the caller got the value.
     fn reply(&self, value: u32) -> bool {
         self.put(value);
-        match self.state.complete(true) {
-            Complete::Done => true,
+        match self.cell.complete(true) {
+            Complete::Done(waiter) => {
+                if let Some(waiter) = waiter {
+                    waiter.wake();
+                }
+                true
+            }
             Complete::Abandoned => {
                 assert_eq!(self.take().unwrap().into_inner(), value);
                 self.give_back();
@@ -58,6 +70,27 @@ impl Slot {
             }
             Complete::Already => unreachable!("only one completes"),
         }
+    }
+
+    /// `Caller::wait_for_reply()`: it registers with the thread's state set.
+    fn wait(&self, thread: Static<Kthread>) {
+        let mut registered = false;
+        while !self.cell.is_answered() {
+            thread.park_unless(|| {
+                if registered {
+                    return self.cell.is_answered();
+                }
+                registered = true;
+                !self.cell.wait(Waiting::new(thread))
+            });
+        }
+    }
+
+    /// The caller takes its answer, and gives the slot back.
+    fn finish(&self, value: u32) {
+        assert_eq!(self.cell.answer(), Some(Answer::Replied));
+        assert_eq!(self.take().unwrap().into_inner(), value);
+        self.give_back();
     }
 }
 
@@ -72,17 +105,13 @@ fn end(slot: Static<Slot>) {
 model! {
     /// The caller looks, and gives up: the value is taken once, the slot freed once, by one side.
     fn a_caller_gives_up() {
-        let slot = Static::new(Slot::new());
+        let slot = Slot::begun();
         let receiver = thread::spawn(move || slot.reply(7));
         let mut got = false;
-        if slot.state.answer().is_none() && slot.state.abandon() {
+        if slot.cell.answer().is_none() && slot.cell.abandon() {
             // The slot is the receiver's.
         } else {
-            assert_eq!(slot.state.answer(), Some(Answer::Replied));
-            assert_eq!(slot.take().unwrap().into_inner(), 7);
-            slot.put(0);
-            drop(slot.take());
-            slot.give_back();
+            slot.finish(7);
             got = true;
         }
         assert_eq!(receiver.join().unwrap(), got);
@@ -93,39 +122,75 @@ model! {
 }
 
 model! {
+    /// The caller sleeps until it is answered: its waiter is whole when the receiver wakes it, is
+    /// woken once or not at all, and no wake-up is lost.
+    fn a_caller_waits() {
+        let (slot, thread) = (Slot::begun(), Static::new(Kthread::new()));
+        let receiver = thread::spawn(move || slot.reply(7));
+        slot.wait(thread);
+        slot.finish(7);
+        assert!(receiver.join().unwrap());
+        end(slot);
+        // SAFETY: All threads have ended.
+        unsafe { thread.free() };
+    }
+    complete_for_one_who_waits: "reply.complete",
+    take_after_the_wait: "reply.take",
+}
+
+model! {
+    /// A caller that is killed while it waits takes its waiter with it, or finds the answer.
+    fn a_waiting_caller_is_killed() {
+        let (slot, thread) = (Slot::begun(), Static::new(Kthread::new()));
+        let receiver = thread::spawn(move || slot.reply(7));
+        let got = !slot.cell.wait(Waiting::new(thread)) || !slot.cell.abandon();
+        if got {
+            slot.finish(7);
+        }
+        assert_eq!(receiver.join().unwrap(), got);
+        end(slot);
+        // SAFETY: All threads have ended.
+        unsafe { thread.free() };
+    }
+    wait_and_be_killed: "reply.wait",
+    complete_for_one_who_is_killed: "reply.complete",
+}
+
+model! {
     /// What the caller did to the slot before it gave up is over when the receiver frees it.
     fn a_caller_gives_up_at_once() {
-        let slot = Static::new(Slot::new());
-        let receiver = thread::spawn(move || match slot.state.complete(false) {
-            Complete::Done => false,
+        let slot = Slot::begun();
+        let receiver = thread::spawn(move || match slot.cell.complete(false) {
+            Complete::Done(_) => false,
             Complete::Abandoned => {
                 slot.give_back();
                 true
             }
             Complete::Already => unreachable!("only one completes"),
         });
-        // The caller's own writing, such as clearing its waiter.
+        // The caller's own writing.
         slot.value.with_mut(|_| ());
-        let gone = slot.state.abandon();
+        let gone = slot.cell.abandon();
         if !gone {
-            assert_eq!(slot.state.answer(), Some(Answer::Dropped));
+            assert_eq!(slot.cell.answer(), Some(Answer::Dropped));
             slot.give_back();
         }
         assert_eq!(receiver.join().unwrap(), gone);
         end(slot);
     }
     abandon: "reply.abandon",
+    abandoned: "reply.abandoned",
 }
 
 model! {
     /// The domain dies while the receiver answers: the caller gets one answer, and a value that
     /// came too late is the receiver's again.
     fn a_death_against_an_answer() {
-        let slot = Static::new(Slot::new());
-        let death = thread::spawn(move || slot.state.complete(false) == Complete::Done);
+        let slot = Slot::begun();
+        let death = thread::spawn(move || matches!(slot.cell.complete(false), Complete::Done(_)));
         slot.put(7);
-        let answered = match slot.state.complete(true) {
-            Complete::Done => true,
+        let answered = match slot.cell.complete(true) {
+            Complete::Done(_) => true,
             Complete::Already => {
                 drop(slot.take().unwrap());
                 false
@@ -134,10 +199,50 @@ model! {
         };
         assert_ne!(death.join().unwrap(), answered);
         let expected = if answered { Answer::Replied } else { Answer::Dropped };
-        assert_eq!(slot.state.answer(), Some(expected));
+        assert_eq!(slot.cell.answer(), Some(expected));
         drop(slot.take());
         // SAFETY: All threads have ended.
         unsafe { slot.free() };
+    }
+}
+
+model! {
+    /// The caller runs the receiver, which passes the request on to another thread: that one answers
+    /// while the caller stops running and goes to sleep.
+    fn an_inline_caller_is_answered_from_elsewhere() {
+        let (slot, thread) = (Static::new(Slot::new()), Static::new(Kthread::new()));
+        let me = std::ptr::from_ref(&*thread).cast();
+        slot.cell.begin_inline(me);
+        let other = thread::spawn(move || {
+            // Its own thread is not the one that the word names.
+            assert!(!slot.cell.complete_inline(std::ptr::from_ref(&*slot).cast(), true));
+            slot.reply(7)
+        });
+        if slot.cell.leave_inline(me) {
+            slot.wait(thread);
+        }
+        slot.finish(7);
+        assert!(other.join().unwrap());
+        end(slot);
+        // SAFETY: All threads have ended.
+        unsafe { thread.free() };
+    }
+    complete_from_elsewhere: "reply.complete",
+    take_what_came_from_elsewhere: "reply.take",
+}
+
+model! {
+    /// The receiver answers on the caller's own thread, without a read-modify-write; what then
+    /// happens to the slot comes after.
+    fn an_inline_caller_is_answered_in_place() {
+        let slot = Static::new(Slot::new());
+        let me = std::ptr::from_ref(&*slot).cast();
+        slot.cell.begin_inline(me);
+        slot.put(7);
+        assert!(slot.cell.complete_inline(me, true));
+        assert!(!slot.cell.leave_inline(me));
+        slot.finish(7);
+        end(slot);
     }
 }
 
@@ -153,18 +258,18 @@ impl Slots {
             slots: [Slot::new(), Slot::new()],
         });
         for index in 0..2 {
-            slots.free.put(index, &slots.slots[index as usize].state);
+            slots.free.put(index, &slots.slots[index as usize].cell);
         }
         slots
     }
 
     fn take(&self) -> Option<u32> {
         self.free
-            .take(|index| self.slots.get(index as usize).map(|slot| &slot.state))
+            .take(|index| self.slots.get(index as usize).map(|slot| &slot.cell))
     }
 
     fn put(&self, index: u32) {
-        self.free.put(index, &self.slots[index as usize].state);
+        self.free.put(index, &self.slots[index as usize].cell);
     }
 
     /// Who owns a slot may write to it.
@@ -222,4 +327,5 @@ model! {
         unsafe { slots.free() };
     }
     #![preemptions = 3]
+    no_tag: "reply.no_tag",
 }

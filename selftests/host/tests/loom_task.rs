@@ -133,8 +133,14 @@ impl World {
         self.put();
     }
 
-    /// The home thread, until the domain's reference is gone. Whether the future was ready.
+    /// The runner, until the domain's reference is gone. Whether the future was ready.
     fn run(&self) -> bool {
+        self.run_as(false, false)
+    }
+
+    /// The same. `inline`: it also polls the coroutine in place when that is idle. `yields`: the
+    /// coroutine lets others run in its first poll.
+    fn run_as(&self, inline: bool, mut yields: bool) -> bool {
         let mut local = LocalQueue::new();
         let mut ready = false;
         loop {
@@ -142,36 +148,72 @@ impl World {
             let mut ended = false;
             while local.pop().is_some() {
                 assert!(!ended);
-                ended = self.run_one(&mut ready);
+                ended = self.run_one(&mut local, &mut yields, &mut ready);
             }
             if ended {
                 return ready;
             }
+            if inline && !ready && self.task().state.is_idle() {
+                ended = self.poll_in_place(&mut ready);
+                if ended {
+                    return ready;
+                }
+            }
             if self.queue.go_idle() {
                 self.home.park_unless(|| !self.queue.is_idle());
+                self.queue.claim();
             }
         }
+    }
+
+    /// Whether all events have happened.
+    fn poll(&self) -> bool {
+        let task = self.task();
+        task.polls.fetch_add(1, Ordering::Relaxed);
+        task.events.iter().all(|e| e.load(Ordering::Relaxed))
     }
 
     /// `Executor::run_one()`: whether that was the end of the domain's reference.
-    fn run_one(&self, ready: &mut bool) -> bool {
-        let task = self.task();
-        match task.state.start_poll() {
-            Start::Poll => {
-                task.polls.fetch_add(1, Ordering::Relaxed);
-                *ready = task.events.iter().all(|e| e.load(Ordering::Relaxed));
-                *ready && self.retire(true)
+    fn run_one(&self, local: &mut LocalQueue, yields: &mut bool, ready: &mut bool) -> bool {
+        let state = &self.task().state;
+        if !state.start_poll().is_plain() {
+            if state.flags().is_new() {
+                state.no_longer_new();
             }
-            Start::Cancel => self.retire(false),
-            Start::Reap => {
-                self.put();
-                true
+            match state.flags().start() {
+                Start::Poll => (),
+                Start::Cancel => return self.retire(false, false),
+                Start::Reap => {
+                    self.put();
+                    return true;
+                }
             }
         }
+        *ready = self.poll();
+        if *ready {
+            return self.retire(true, false);
+        }
+        // The first time it may only let others run, and is queued as it is.
+        let yielded = std::mem::take(yields);
+        if yielded || !state.end_poll() {
+            // SAFETY: It is not idle, so that nobody else queues it.
+            unsafe { local.push(NonNull::from(&self.task().link)) };
+        }
+        false
+    }
+
+    /// `Executor::poll_in_place()`: polls the idle coroutine, as a caller does that runs it.
+    fn poll_in_place(&self, ready: &mut bool) -> bool {
+        *ready = self.poll();
+        if *ready {
+            let queued = self.task().state.seize();
+            return self.retire(true, queued);
+        }
+        false
     }
 
     /// `Executor::retire()`.
-    fn retire(&self, output: bool) -> bool {
+    fn retire(&self, output: bool, queued: bool) -> bool {
         let task = self.task();
         // SAFETY: Loom checks that nobody else has them.
         let future = task.future.with_mut(|p| unsafe { (*p).take() });
@@ -188,10 +230,10 @@ impl World {
         if let Some(joiner) = task.join.signal() {
             joiner.wake();
         }
-        if !finish.queued {
+        if !queued {
             self.put();
         }
-        !finish.queued
+        !queued
     }
 
     fn output(&self) -> u32 {
@@ -312,6 +354,35 @@ model! {
     }
     #![preemptions = 2]
     observe_an_abort: "task.observe",
+}
+
+model! {
+    /// A caller polls the idle coroutine in place, while a waker queues it: it ends once, and goes
+    /// when it has come out of the queue.
+    fn a_poll_in_place_against_a_wake_up() {
+        let world = World::new(false, 1, 1);
+        let waker = thread::spawn(move || world.happen(0));
+        assert!(world.run_as(true, false));
+        waker.join().unwrap();
+        end(world);
+    }
+    #![preemptions = 3]
+    put_by_the_waker: "task.put",
+}
+
+model! {
+    /// A coroutine that let others run, and was polled again without an exchange, becomes idle: the
+    /// waker that queues it then comes after its runner took it out of the queue.
+    fn a_wake_up_after_a_yield() {
+        let world = World::new(false, 1, 1);
+        let waker = thread::spawn(move || world.happen(0));
+        assert!(world.run_as(false, true));
+        waker.join().unwrap();
+        end(world);
+    }
+    #![preemptions = 3]
+    idle: "task.idle",
+    wake_after_a_yield: "task.wake",
 }
 
 model! {

@@ -6,54 +6,9 @@
 
 use coop_host::model;
 use coop_host::model::atomic::UnsafeCell;
-use coop_host::model::{Kthread, Static};
-use coop_host::wait_cell::{WaitCell, Waiter};
-use loom::alloc::Track;
+use coop_host::model::{Kthread, Static, Waiting};
+use coop_host::wait_cell::WaitCell;
 use loom::thread;
-use std::ptr::NonNull;
-
-/// A thread that waits. Loom tells if one is lost, or reached before it was whole.
-struct Waiting(Box<Content>);
-
-struct Content {
-    thread: UnsafeCell<Static<Kthread>>,
-    _counted: Track<()>,
-}
-
-impl Waiting {
-    fn new(thread: Static<Kthread>) -> Self {
-        Self(Box::new(Content {
-            thread: UnsafeCell::new(thread),
-            _counted: Track::new(()),
-        }))
-    }
-
-    fn wake(self) {
-        // SAFETY: It is ours; loom checks that it was handed over properly.
-        self.0.thread.with(|p| unsafe { (*p).wake() });
-    }
-}
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        // What frees memory is an access, too.
-        self.0.thread.with_mut(|_| ());
-    }
-}
-
-// SAFETY: A box is aligned to more than 2, and comes back as it was.
-unsafe impl Waiter for Waiting {
-    fn into_raw(self) -> NonNull<()> {
-        // SAFETY: What it is read from is neither dropped nor used again.
-        let content = unsafe { std::ptr::read(&std::mem::ManuallyDrop::new(self).0) };
-        NonNull::from(Box::leak(content)).cast()
-    }
-
-    unsafe fn from_raw(raw: NonNull<()>) -> Self {
-        // SAFETY: It comes from `into_raw()`, once.
-        Self(unsafe { Box::from_raw(raw.cast::<Content>().as_ptr()) })
-    }
-}
 
 struct Shared {
     cell: WaitCell<Waiting>,

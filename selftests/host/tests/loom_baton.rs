@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The baton: the home thread, which goes to sleep, callers that run the domain themselves, and
+//! wakers from outside. One runs at a time (loom reports two that touch the runner's own queue),
+//! and whatever was queued is run by somebody (loom reports a thread that sleeps for ever).
+//!
+//! The queue is the module's own. `coop/home.rs` and `coop/inline.rs` need the kernel: what they do
+//! with it is written down here once more, step by step; the kernel's `rt_mutex` is a mutex.
+
+#![cfg(loom)]
+
+use coop_host::model;
+use coop_host::model::atomic::{AtomicBool, Ordering, UnsafeCell};
+use coop_host::model::{mistake, Kthread, Static};
+use coop_host::wake_queue::{Link, LocalQueue, Push, WakeQueue};
+use loom::sync::{Mutex, MutexGuard};
+use loom::thread;
+use std::ptr::NonNull;
+
+/// A coroutine that is to be polled once.
+#[repr(C)]
+struct Node {
+    link: Link,
+    /// What its waker did before.
+    woken: UnsafeCell<bool>,
+}
+
+/// What belongs to the runner.
+struct Local {
+    queue: LocalQueue,
+    polls: usize,
+}
+
+struct Domain {
+    queue: WakeQueue,
+    home: Kthread,
+    baton: Mutex<()>,
+    local: UnsafeCell<Local>,
+    nodes: [Node; 2],
+    /// All nodes were polled, which `end` waits for.
+    done: AtomicBool,
+    ender: Kthread,
+    stop: AtomicBool,
+}
+
+impl Domain {
+    fn new() -> Static<Self> {
+        Static::new(Self {
+            queue: WakeQueue::new(),
+            home: Kthread::new(),
+            baton: Mutex::new(()),
+            local: UnsafeCell::new(Local {
+                queue: LocalQueue::new(),
+                polls: 0,
+            }),
+            nodes: [(); 2].map(|()| Node {
+                link: Link::new(),
+                woken: UnsafeCell::new(false),
+            }),
+            done: AtomicBool::new(false),
+            ender: Kthread::new(),
+            stop: AtomicBool::new(false),
+        })
+    }
+
+    /// A waker, from anywhere.
+    fn push(&self, node: usize) -> Push {
+        let node = &self.nodes[node];
+        // SAFETY: Loom checks that nobody else reads or writes.
+        node.woken.with_mut(|p| unsafe { *p = true });
+        // SAFETY: Each node is pushed once, and lives to the end of the model.
+        unsafe { self.queue.push(NonNull::from(&node.link)) }
+    }
+
+    fn wake(&self, node: usize) {
+        if self.push(node) == Push::Wake {
+            self.home.wake();
+        }
+    }
+
+    /// `Executor::run_until()`: at most `budget` polls. Runner only. Polls so far.
+    fn run(&self, budget: usize) -> usize {
+        for _ in 0..budget {
+            let work = self.queue.has_work();
+            let polled = self.local.with_mut(|local| {
+                // SAFETY: We are the runner; loom checks that nobody else is.
+                let local = unsafe { &mut *local };
+                if work {
+                    local.queue.append(self.queue.take());
+                }
+                let Some(link) = local.queue.pop() else {
+                    return false;
+                };
+                // SAFETY: Only nodes are pushed.
+                let node = unsafe { link.cast::<Node>().as_ref() };
+                // SAFETY: As in `push()`.
+                assert!(node.woken.with_mut(|p| unsafe { std::mem::take(&mut *p) }));
+                local.polls += 1;
+                if local.polls == self.nodes.len() {
+                    self.done.store(true, Ordering::Relaxed);
+                    self.ender.wake();
+                }
+                true
+            });
+            if !polled {
+                break;
+            }
+        }
+        // SAFETY: As above.
+        self.local.with(|local| unsafe { (*local).polls })
+    }
+
+    /// `Executor::run()` of `coop/home.rs`.
+    fn home(&self) {
+        let mut baton = self.baton.lock().unwrap();
+        loop {
+            self.run(2);
+            if self.stop.load(Ordering::Relaxed) {
+                return;
+            }
+            drop(baton);
+            if mistake("home.does_not_go_idle") || self.queue.go_idle() {
+                let wanted = || self.stop.load(Ordering::Relaxed);
+                self.home.park_unless(|| !self.queue.is_idle() || wanted());
+                self.queue.claim();
+            }
+            baton = self.baton.lock().unwrap();
+        }
+    }
+
+    /// Ends the domain, when all was polled: who waits for that in vain has found a lost wake-up.
+    fn end(&self) {
+        while !self.done.load(Ordering::Relaxed) {
+            self.ender.park_unless(|| self.done.load(Ordering::Relaxed));
+        }
+        self.stop.store(true, Ordering::Relaxed);
+        self.home.wake();
+    }
+
+    /// `Executor::leave_inline()`.
+    fn leave_inline(&self, baton: MutexGuard<'_, ()>) {
+        // SAFETY: We hold the baton.
+        let left = self
+            .local
+            .with(|local| unsafe { !(*local).queue.is_empty() });
+        if left && !mistake("inline.no_kick") && self.queue.kick() {
+            self.home.wake();
+        }
+        drop(baton);
+    }
+
+    /// A caller that runs the domain itself if the baton is free, with a budget of `polls`.
+    fn call_inline(&self, polls: usize) {
+        if let Ok(baton) = self.baton.try_lock() {
+            self.run(polls);
+            self.leave_inline(baton);
+        }
+    }
+
+    /// A caller that finds the domain busy: it queues its request, waits for the baton, and runs.
+    fn help(&self, node: usize) {
+        self.wake(node);
+        let baton = self.baton.lock().unwrap();
+        self.run(1);
+        self.leave_inline(baton);
+    }
+}
+
+model! {
+    /// A caller runs the domain, and leaves after one poll: what it took from the queue and did not
+    /// run is run by the home thread, which was about to sleep.
+    fn a_caller_leaves_work_behind() {
+        let domain = Domain::new();
+        let home = thread::spawn(move || domain.home());
+        domain.wake(0);
+        domain.wake(1);
+        domain.call_inline(1);
+        domain.end();
+        home.join().unwrap();
+        // SAFETY: All threads have ended.
+        unsafe { domain.free() };
+    }
+    #![preemptions = 3]
+    no_kick: "inline.no_kick",
+    no_idle: "home.does_not_go_idle",
+    no_second_look: "kernel.no_second_look",
+}
+
+model! {
+    /// The same with a waker from outside, such as an interrupt: it wakes the home thread although
+    /// somebody else may be running the domain, and nothing is lost between the two.
+    fn a_caller_against_a_waker() {
+        let domain = Domain::new();
+        let home = thread::spawn(move || domain.home());
+        let waker = thread::spawn(move || domain.wake(1));
+        domain.wake(0);
+        domain.call_inline(1);
+        domain.end();
+        home.join().unwrap();
+        waker.join().unwrap();
+        // SAFETY: All threads have ended.
+        unsafe { domain.free() };
+    }
+    #![preemptions = 2]
+    no_kick_against_a_waker: "inline.no_kick",
+    push: "queue.push",
+    no_barrier_before_the_second_look: "kernel.set_current_state",
+}
+
+model! {
+    /// A caller that waits for the baton runs what is there when it gets it, its own request or
+    /// somebody else's; the rest is the home thread's.
+    fn a_waiting_caller_helps() {
+        let domain = Domain::new();
+        let home = thread::spawn(move || domain.home());
+        let waker = thread::spawn(move || domain.wake(1));
+        domain.help(0);
+        domain.end();
+        home.join().unwrap();
+        waker.join().unwrap();
+        // SAFETY: All threads have ended.
+        unsafe { domain.free() };
+    }
+    #![preemptions = 2]
+    no_kick_by_a_helper: "inline.no_kick",
+}
+
+/// A domain whose baton is the pending word itself: who finds it idle runs, all others leave their
+/// work to that one. Home thread or not, there is nobody else to rely on.
+fn push_and_run(domain: Static<Domain>, node: usize) {
+    if domain.push(node) != Push::Wake {
+        return;
+    }
+    loop {
+        domain.run(2);
+        if mistake("word.no_second_look") || domain.queue.go_idle() {
+            return;
+        }
+    }
+}
+
+model! {
+    /// Two who push into an idle domain whose baton is the word: one runs, or one after the other;
+    /// never both, never none.
+    fn the_word_as_the_baton() {
+        let domain = Domain::new();
+        assert!(domain.queue.go_idle());
+        let other = thread::spawn(move || push_and_run(domain, 0));
+        push_and_run(domain, 1);
+        other.join().unwrap();
+        assert_eq!(domain.run(0), 2);
+        // SAFETY: All threads have ended.
+        unsafe { domain.free() };
+    }
+    take: "queue.take",
+    push_into_the_baton: "queue.push",
+    word_without_a_second_look: "word.no_second_look",
+}
+
+model! {
+    /// One who takes the word by `claim` because it has something to do inside, against one who
+    /// pushes: as above.
+    fn the_word_claimed() {
+        let domain = Domain::new();
+        assert!(domain.queue.go_idle());
+        let other = thread::spawn(move || push_and_run(domain, 0));
+        if domain.queue.claim() {
+            loop {
+                domain.run(2);
+                if domain.queue.go_idle() {
+                    break;
+                }
+            }
+        }
+        other.join().unwrap();
+        assert_eq!(domain.run(0), 1);
+        // SAFETY: All threads have ended.
+        unsafe { domain.free() };
+    }
+    claim: "queue.take",
+    push_against_a_claim: "queue.push",
+}
