@@ -118,11 +118,11 @@ model! {
         let producer = thread::spawn(move || {
             let mut noted = 0;
             let mut positions = [None; 2];
-            for value in 0..2 {
+            for (value, position) in positions.iter_mut().enumerate() {
                 // SAFETY: This thread is the only producer.
                 if let Some(vacant) = unsafe { other.vacant_noting(|| noted += 1) } {
                     assert!(noted > 0);
-                    positions[value] = Some(vacant.position());
+                    *position = Some(vacant.position());
                     vacant.push(Track::new(value));
                 }
             }
