@@ -29,7 +29,7 @@ mod task;
 
 use harness::{entry, Entry, Suite};
 
-static FIGURES: [Entry; 25] = [
+static FIGURES: [Entry; 26] = [
     entry::<ring::PushPop>(),
     entry::<ring::PushPopInMemory>(),
     entry::<ring::Batch32>(),
@@ -42,6 +42,7 @@ static FIGURES: [Entry; 25] = [
     entry::<among::Yield<1_000>>(),
     entry::<among::Yield<100_000>>(),
     entry::<post::Busy>(),
+    entry::<post::Batch32>(),
     entry::<post::Idle>(),
     entry::<call::Inline>(),
     entry::<among::Inline<10>>(),

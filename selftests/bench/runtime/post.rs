@@ -8,6 +8,9 @@ use kernel::prelude::*;
 use kernel::time::delay::fsleep;
 use kernel::time::Delta;
 
+/// Messages of a batch.
+const BATCH: u64 = 32;
+
 /// A mailbox of `domain` whose messages nobody needs.
 fn mailbox(domain: &Domain) -> Result<Sender<u64>> {
     let (tx, mut rx) = domain.mailbox_with::<u64>(Capacity {
@@ -38,6 +41,27 @@ impl Figure for Busy {
         let tx = mailbox(&domain)?;
         let _held = Held::new(&domain)?;
         s.ns = timed_loop!(ops, tx.try_post(1).map_err(|_| ENOSPC)?);
+        Ok(())
+    }
+}
+
+/// One op: one of 32 `u64` that a thread posts at once to a domain that is running.
+pub(crate) struct Batch32;
+
+impl Figure for Batch32 {
+    const NAME: &'static CStr = c"post.batch32";
+    const OPS: u32 = 32;
+
+    fn run(s: &mut Sample, ops: u32) -> Result {
+        let domain = domain_on(cpu())?;
+        let tx = mailbox(&domain)?;
+        let _held = Held::new(&domain)?;
+        s.ns = timed_loop!(ops, {
+            if tx.post_batch(&mut (0..BATCH)).map_err(|_| ENOSPC)? != BATCH as usize {
+                return Err(ENOSPC);
+            }
+        });
+        s.ops = u64::from(ops).wrapping_mul(BATCH);
         Ok(())
     }
 }
