@@ -8,7 +8,7 @@
 CYCLES=${CYCLES:-200}
 ktap_print_header
 load || ktap_exit_fail_msg "cannot load the modules of $MODULES"
-ktap_set_plan 14
+ktap_set_plan 15
 
 run() { echo "$1" >"$TESTS/run" && return; sed 's/^/# /' "$TESTS/log"; return 1; }
 refuses_to_go()
@@ -62,6 +62,18 @@ wakers()
 	done
 }
 check "wake-ups until the module goes" wakers
+
+lodged()
+{
+	local i
+	for ((i = 0; i < 10; i++)); do
+		load && run owner.lodge && dmesg -C || return
+		insmod "$MODULES/coop_cycle.ko" lodger=20 && rmmod coop_cycle || return
+		[ "$(dmesg | grep -c 'lodger [0-9]* is dropped')" = 20 ] && run owner.lodge_works || return
+		rmmod coop_test && nothing_left || return
+	done
+}
+check "coroutines in a domain of another module go with their own" lodged
 
 killed()
 {

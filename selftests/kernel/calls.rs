@@ -501,7 +501,9 @@ fn unanswered(log: &mut Log) -> Result {
 /// get their answers.
 fn more_than_slots(log: &mut Log) -> Result {
     // A caller that runs the domain itself has a slot of its own.
-    let domain = Domain::builder(c"calls", crate::owner()).dedicated().build()?;
+    let domain = Domain::builder(c"calls", crate::owner())
+        .dedicated()
+        .build()?;
     let (tx, mut rx, count) = calls(&domain)?;
     let (_callers, tasks) = use_up_slots(&tx)?;
     let mut threads = KVec::new();

@@ -14,6 +14,7 @@ mod sys;
 
 use coop_domain::prelude::*;
 use harness::{domain, other, room};
+use kernel::ffi::c_void;
 use kernel::module::this_module;
 use kernel::prelude::*;
 use sys::{Where, Worker};
@@ -29,12 +30,40 @@ module! {
             default: 0,
             description: "At unload, end the senders before their domain",
         },
+        lodger: u32 {
+            default: 0,
+            description: "Leave coroutines behind in the domain of coop_test.ko",
+        },
     },
 }
 
 /// This module, which owns the domain.
 fn owner() -> &'static ThisModule {
     this_module::<Cycle>()
+}
+
+/// Coroutines in a domain of another module, which nobody ends before this one goes: one that
+/// waits, one that always runs, and many that are new when the module goes.
+fn lodge(count: u32) -> Result {
+    extern "C" {
+        fn coop_cycle_lodge() -> *mut c_void;
+    }
+    // SAFETY: No precondition.
+    let handle = unsafe { coop_cycle_lodge() }.cast::<Handle>();
+    // SAFETY: Null, or a handle that is there as long as `coop_test.ko` is not told to end.
+    let handle = unsafe { handle.as_ref() }.ok_or(ENOENT)?;
+    for i in 0..count {
+        let left = harness::on_drop(move || pr_info!("lodger {i} is dropped\n"));
+        let lodger = async move {
+            let _left = left;
+            while i == 1 {
+                yield_now().await;
+            }
+            harness::forever().await;
+        };
+        handle.spawn(c"lodger", lodger)?.detach();
+    }
+    Ok(())
 }
 
 struct Cycle {
@@ -44,6 +73,14 @@ struct Cycle {
 
 impl kernel::Module for Cycle {
     fn init(_module: &'static ThisModule) -> Result<Self> {
+        let lodgers = module_parameters::lodger.value();
+        if lodgers != 0 {
+            lodge(lodgers)?;
+            return Ok(Cycle {
+                domain: None,
+                senders: KVec::new(),
+            });
+        }
         let domain = domain(c"cycle")?;
         let (caller, mut requests) = domain.call_mailbox::<u32, u32>()?;
         let (tx, mut rx) = domain.mailbox_with::<u32>(room(4))?;

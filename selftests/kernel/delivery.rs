@@ -20,6 +20,10 @@ pub(crate) const TESTS: &[Test] = &[
         "delivery.undelivered_are_dropped_once",
         undelivered_are_dropped,
     ),
+    (
+        "delivery.receiver_goes_amid_posts",
+        receiver_goes_amid_posts,
+    ),
 ];
 
 /// A message of sender `from`: its position, and a checksum of both.
@@ -349,5 +353,49 @@ fn undelivered_are_dropped(log: &mut Log) -> Result {
         }
     }
     check!(log, eventually(LONG, || count.is_even()), "{count:?}");
+    Ok(())
+}
+
+/// The receiver goes while threads of all CPUs are in the middle of posts: what they accepted is
+/// dropped by then, though the mailbox is still there.
+fn receiver_goes_amid_posts(log: &mut Log) -> Result {
+    /// Takes its time to be copied.
+    struct Large(Counted, [u64; 200]);
+
+    let domain = domain(c"delivery")?;
+    for round in 0..150 {
+        let (tx, rx) = domain.mailbox_with::<Large>(room(64))?;
+        let (tx, count) = (Arc::new(tx, GFP_KERNEL)?, count()?);
+        let mut threads = KVec::new();
+        for cpu in 0..sys::cpus() {
+            let (tx, count) = (tx.clone(), count.clone());
+            let thread = Worker::start(Some(cpu), move || loop {
+                match tx.try_post(Large(Counted::new(&count, cpu), [7; 200])) {
+                    Ok(()) => (),
+                    Err(e) if e.kind() == PostErrorKind::Full => sys::cond_resched(),
+                    Err(e) => return e.kind() == PostErrorKind::Closed && e.into_inner().1[9] == 7,
+                }
+            })?;
+            threads.push(thread, GFP_KERNEL)?;
+        }
+        let mut rx = rx;
+        let mut taken = 0;
+        eventually(LONG, || {
+            // Keeps them busy.
+            while taken < 300 + round % 50 {
+                match rx.try_recv() {
+                    Some(large) => taken += u64::from(large.0.value < sys::cpus()),
+                    None => return false,
+                }
+            }
+            true
+        });
+        drop(rx);
+        for thread in threads {
+            check_eq!(log, thread.join(LONG), Some(true));
+        }
+        check!(log, count.is_even(), "round {round}: {count:?}");
+        drop(tx);
+    }
     Ok(())
 }

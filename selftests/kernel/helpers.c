@@ -10,6 +10,7 @@
 #include <linux/irq_work.h>
 #include <linux/irqdesc.h>
 #include <linux/kthread.h>
+#include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/preempt.h>
 #include <linux/rcupdate.h>
@@ -315,3 +316,19 @@ void coop_test_irq_destroy(void)
 	coop_test_irq_sync();
 	irq_free_desc(test_irq);
 }
+
+unsigned int coop_test_available_kib(void)
+{
+	return si_mem_available() << (PAGE_SHIFT - 10);
+}
+
+#ifndef COOP_CYCLE
+/* Where coop_cycle.ko finds the domain of this module that it lodges in. */
+void *coop_test_lodge;
+EXPORT_SYMBOL_GPL(coop_test_lodge);
+
+void coop_test_set_lodge(void *lodge)
+{
+	coop_test_lodge = lodge;
+}
+#endif

@@ -43,5 +43,11 @@ int coop_test_irq_create(void);
 bool coop_test_irq_raise(unsigned int cpu);
 void coop_test_irq_sync(void);
 void coop_test_irq_destroy(void);
+unsigned int coop_test_available_kib(void);
+
+extern void *coop_test_lodge;
+void coop_test_set_lodge(void *lodge);
+/* Of coop_cycle.ko: what coop_test.ko has set, or NULL. */
+void *coop_cycle_lodge(void);
 
 #endif /* COOP_TEST_HELPERS_H */

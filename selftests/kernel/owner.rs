@@ -17,6 +17,8 @@ pub(crate) const TESTS: &[Test] = &[
     ("owner.keep_waker", keep_waker),
     ("owner.keep_stats", keep_stats),
     ("owner.hang", hang),
+    ("owner.lodge", lodge),
+    ("owner.lodge_works", lodge_works),
 ];
 
 /// What is kept until it is released, or the module goes: a domain, and threads that go after it.
@@ -27,12 +29,19 @@ global_lock! {
     unsafe(uninit) static KEPT: Mutex<KVec<Kept>> = KVec::new();
 }
 
+global_lock! {
+    // SAFETY: Initialised in the module's initialiser, before first use.
+    unsafe(uninit) static LODGE: Mutex<Option<KBox<Handle>>> = None;
+}
+
 /// # Safety
 ///
 /// Called once, before any other function here.
 pub(crate) unsafe fn init() {
     // SAFETY: Per the function's contract.
     unsafe { KEPT.init() }
+    // SAFETY: As above.
+    unsafe { LODGE.init() }
 }
 
 /// Called when the module goes.
@@ -42,6 +51,8 @@ pub(crate) fn exit() {
         drop(domain);
         drop(threads);
     }
+    sys::set_lodge(core::ptr::null_mut());
+    drop(LODGE.lock().take());
 }
 
 fn keep(kept: Kept) -> Result {
@@ -171,4 +182,25 @@ fn hang(_log: &mut Log) -> Result {
     let answer = caller.call(1);
     pr_info!("hang: the call ended with {answer:?}\n");
     answer.map(drop)
+}
+
+/// A domain for coroutines of another module, `coop_cycle.ko`.
+fn lodge(_log: &mut Log) -> Result {
+    let domain = domain(c"lodge")?;
+    let mut handle = KBox::new(domain.handle(), GFP_KERNEL)?;
+    // Valid until `exit`, and the other module uses it while it is loaded only.
+    sys::set_lodge((&raw mut *handle).cast());
+    *LODGE.lock() = Some(handle);
+    keep(Kept(domain, KVec::new()))
+}
+
+/// The domain is none the worse for its lodgers, and they are gone.
+fn lodge_works(log: &mut Log) -> Result {
+    let kept = KEPT.lock();
+    let Kept(domain, _) = kept.first().ok_or(ENOENT)?;
+    check_eq!(log, run(domain, async { 5 })?, 5);
+    settle(domain)?;
+    let (spawned, finished) = (domain.stats().spawned.get(), domain.stats().finished.get());
+    check_eq!(log, spawned, finished);
+    Ok(())
 }

@@ -39,6 +39,8 @@ mod ffi {
         pub(super) fn coop_test_irq_raise(cpu: c_uint) -> bool;
         pub(super) fn coop_test_irq_sync();
         pub(super) fn coop_test_irq_destroy();
+        pub(super) fn coop_test_set_lodge(lodge: *mut c_void);
+        pub(super) fn coop_test_available_kib() -> c_uint;
     }
 }
 
@@ -387,4 +389,16 @@ impl Drop for TestIrq {
         // SAFETY: Created in `new`; users drop their `IrqLine` first.
         unsafe { ffi::coop_test_irq_destroy() }
     }
+}
+
+/// Tells `coop_cycle.ko` where to lodge; null: nowhere.
+pub(crate) fn set_lodge(lodge: *mut c_void) {
+    // SAFETY: Stores a pointer.
+    unsafe { ffi::coop_test_set_lodge(lodge) }
+}
+
+/// Memory that is not in use.
+pub(crate) fn available_kib() -> u32 {
+    // SAFETY: Reads counters.
+    unsafe { ffi::coop_test_available_kib() }
 }
