@@ -229,7 +229,10 @@ impl<T, H: Holder<T>> Consumer<T, H> {
             done = done.wrapping_add(count);
             rest = rest.get_mut(count..).unwrap_or(&mut []);
         }
-        self.release_slots();
+        // Not in vain, lest who polls takes the line away from the producer.
+        if done != 0 {
+            self.release_slots();
+        }
         done
     }
 }

@@ -194,7 +194,10 @@ impl<T: Copy, H: Holder<T>> Producer<T, H> {
             done = done.wrapping_add(count);
             rest = rest.get(count..).unwrap_or(&[]);
         }
-        self.publish();
+        // Not in vain: the consumer looks there all the time.
+        if done != 0 {
+            self.publish();
+        }
         done
     }
 }

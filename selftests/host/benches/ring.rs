@@ -7,7 +7,8 @@
 mod queues;
 
 use criterion::{criterion_group, criterion_main, Criterion};
-use queues::{batch, one_thread, round_trip, stream, Crossbeam, Msgq, Queue, Ringbuf, Rtrb};
+use queues::{batch, one_thread, round_trip, stream, PATIENT};
+use queues::{Crossbeam, Msgq, Queue, Ringbuf, Rtrb};
 use std::time::Duration;
 
 type Measure = fn(u64) -> f64;
@@ -15,7 +16,7 @@ type Measure = fn(u64) -> f64;
 fn queue<Q: Queue>(c: &mut Criterion) {
     let measures: [(&str, Measure, u64); 4] = [
         ("one_thread", one_thread::<Q>, 1_000),
-        ("stream", stream::<Q>, 20_000),
+        ("stream", |count| stream::<Q>(count, PATIENT), 20_000),
         ("batch32", batch::<Q>, 50_000),
         ("round_trip", round_trip::<Q>, 1_000),
     ];

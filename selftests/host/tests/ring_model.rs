@@ -266,7 +266,9 @@ fn run(capacity: usize, ops: &[Op]) -> Result<(), TestCaseError> {
                     prop_assert_eq!(Some(value.id), m.queue.pop_front());
                     m.dropped += 1;
                 }
-                m.unreleased = 0;
+                if count > 0 {
+                    m.unreleased = 0;
+                }
             }
             Op::NewProducer => {
                 prop_assert!(coop_host::msgq::Producer::new(&*ring).is_err());

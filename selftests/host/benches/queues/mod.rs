@@ -5,7 +5,7 @@
 
 use std::hint::{black_box, spin_loop};
 use std::mem::MaybeUninit;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::OnceLock;
 use std::time::Instant;
 
@@ -150,6 +150,23 @@ pub fn pin(cpu: usize) {
     }
 }
 
+/// The round, which chooses the two CPUs.
+static ROUND: AtomicUsize = AtomicUsize::new(0);
+
+/// Has the next measurements made on another ordered pair of CPUs.
+#[allow(dead_code)] // `compare` does.
+pub fn next_pair(round: usize) {
+    ROUND.store(round, Ordering::Relaxed);
+}
+
+/// Keeps the calling thread on its CPU of the pair: the left, or the right one.
+fn pin_side(right: bool) {
+    let round = ROUND.load(Ordering::Relaxed);
+    let cpus = CPUS.get().map_or(1, Vec::len);
+    let distance = 1 + round / cpus % cpus.saturating_sub(1).max(1);
+    pin(round % cpus + if right { distance } else { 0 });
+}
+
 /// Runs both sides at once, on two CPUs; returns the nanoseconds until both are done.
 fn both(left: impl FnOnce() + Send, right: impl FnOnce() + Send) -> f64 {
     let ready = AtomicU32::new(0);
@@ -166,12 +183,12 @@ fn both(left: impl FnOnce() + Send, right: impl FnOnce() + Send) -> f64 {
     };
     std::thread::scope(|scope| {
         let other = scope.spawn(|| {
-            pin(1);
+            pin_side(true);
             meet();
             right();
             Instant::now()
         });
-        pin(0);
+        pin_side(false);
         meet();
         let start = Instant::now();
         left();
@@ -184,6 +201,13 @@ fn both(left: impl FnOnce() + Send, right: impl FnOnce() + Send) -> f64 {
 /// side's cache lines away.
 struct Patience(u32);
 
+/// How long to wait first, as a power of two: of one who looks again at once, and of one who knows that an
+/// empty look takes the other side's cache line away for a hundred nanoseconds. Which is better for
+/// a queue depends on how fast it is: the faster one comes by an empty look more often.
+#[allow(dead_code)] // `compare` uses both.
+pub const EAGER: u32 = 0;
+pub const PATIENT: u32 = 4;
+
 impl Patience {
     #[inline(always)]
     fn wait(&mut self) {
@@ -194,14 +218,14 @@ impl Patience {
     }
 }
 
-/// ns per value, one at a time.
-pub fn stream<Q: Queue>(count: u64) -> f64 {
+/// ns per value, one at a time. `first`: how long who finds nothing waits first.
+pub fn stream<Q: Queue>(count: u64, first: u32) -> f64 {
     let (mut tx, mut rx) = Q::new(1024);
     let time = both(
         move || {
             let mut next = 0;
             while next < count {
-                let mut patience = Patience(0);
+                let mut patience = Patience(first);
                 let value = loop {
                     match Q::pop(&mut rx) {
                         Some(value) => break value,
@@ -214,7 +238,7 @@ pub fn stream<Q: Queue>(count: u64) -> f64 {
         },
         move || {
             for value in 0..count {
-                let mut patience = Patience(0);
+                let mut patience = Patience(first);
                 while !Q::push(&mut tx, value) {
                     patience.wait();
                 }
@@ -231,13 +255,13 @@ pub fn batch<Q: Queue>(count: u64) -> f64 {
         move || {
             let (mut sum, mut seen) = (0u64, 0);
             let mut out = [0; 32];
-            let mut patience = Patience(0);
+            let mut patience = Patience(EAGER);
             while seen < count {
                 let count = Q::pop_slice(&mut rx, &mut out);
                 if count == 0 {
                     patience.wait();
                 } else {
-                    patience = Patience(0);
+                    patience = Patience(EAGER);
                 }
                 sum += out[..count].iter().sum::<u64>();
                 seen += count as u64;
@@ -247,13 +271,13 @@ pub fn batch<Q: Queue>(count: u64) -> f64 {
         move || {
             let values = [7; 32];
             let mut sent = 0;
-            let mut patience = Patience(0);
+            let mut patience = Patience(EAGER);
             while sent < count {
                 let count = Q::push_slice(&mut tx, &values[..(count - sent).min(32) as usize]);
                 if count == 0 {
                     patience.wait();
                 } else {
-                    patience = Patience(0);
+                    patience = Patience(EAGER);
                 }
                 sent += count as u64;
             }
