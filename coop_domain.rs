@@ -20,6 +20,8 @@
 #[allow(dead_code, unreachable_pub, unused_imports)] // Shared with selftests/host.
 #[path = "coop/atomic.rs"]
 mod atomic;
+#[path = "coop/bh.rs"]
+pub mod bh;
 #[path = "coop/block_on.rs"]
 mod block_on;
 #[path = "coop/call.rs"]
@@ -75,6 +77,7 @@ mod waker;
 #[path = "coop/yield_now.rs"]
 mod yield_now;
 
+pub use crate::bh::Level;
 pub use crate::call::Caller;
 pub use crate::cell::DomainCell;
 pub use crate::domain::{Builder, Domain, Handle};
@@ -97,7 +100,8 @@ use kernel::prelude::*;
 pub mod prelude {
     pub use crate::{
         yield_now, Builder, Caller, Capacity, Domain, DomainCell, Handle, IrqLine, JoinHandle,
-        Policy, PostError, PostErrorKind, Receiver, Reply, Request, Sender, Signal, Spin, Top,
+        Level, Policy, PostError, PostErrorKind, Receiver, Reply, Request, Sender, Signal, Spin,
+        Top,
     };
 }
 

@@ -26,6 +26,7 @@
 static_assert((u32)NMI_MASK == 0xf0000000);
 static_assert((u32)HARDIRQ_MASK == 0x0f000000);
 static_assert((u32)SOFTIRQ_OFFSET == 0x00000100);
+static_assert((u32)SOFTIRQ_MASK == 0x0000ff00);
 static_assert((u64)PREEMPT_NEED_RESCHED == 1ull << 63);
 static_assert((u32)X86_EFLAGS_IF == 1 << 9);
 static_assert(sizeof(__preempt_count) == 8);
@@ -37,6 +38,27 @@ struct task_struct *coop_current_task(void)
 	return in_task() ? current : NULL;
 }
 EXPORT_SYMBOL_GPL(coop_current_task);
+
+/* See bh_runner() in sys/percpu.rs. */
+struct task_struct *coop_bh_runner(void)
+{
+	if (in_nmi() || in_hardirq() || !in_softirq())
+		return NULL;
+	return (void *)current + !!in_serving_softirq();
+}
+EXPORT_SYMBOL_GPL(coop_bh_runner);
+
+void coop_bh_disable(void)
+{
+	local_bh_disable();
+}
+EXPORT_SYMBOL_GPL(coop_bh_disable);
+
+void coop_bh_enable(void)
+{
+	local_bh_enable();
+}
+EXPORT_SYMBOL_GPL(coop_bh_enable);
 
 /* Only a thread with no lock held, nothing disabled, may sleep. */
 unsigned int coop_context(void)

@@ -19,6 +19,9 @@ struct workqueue_struct;
 #define COOP_CONTEXT_NMI	4
 
 struct task_struct *coop_current_task(void);
+struct task_struct *coop_bh_runner(void);
+void coop_bh_disable(void);
+void coop_bh_enable(void);
 unsigned int coop_context(void);
 unsigned int coop_sender_enter(void);
 void coop_sender_exit(void);

@@ -2,6 +2,7 @@
 
 //! Domains: making one, reaching it, ending it.
 
+use crate::bh::Level;
 use crate::call::{self, Caller};
 use crate::cell::DomainCell;
 use crate::executor::Executor;
@@ -29,6 +30,7 @@ pub struct Builder<'a> {
     cpu: Option<u32>,
     policy: Policy,
     dedicated: bool,
+    level: Level,
     spin: Spin,
     capacity: Capacity,
 }
@@ -37,6 +39,12 @@ impl Builder<'_> {
     /// Only the home thread runs the domain. Default: callers, too, run it, when it is idle.
     pub fn dedicated(mut self) -> Self {
         self.dedicated = true;
+        self
+    }
+
+    /// In which context the coroutines run. Default: [`Level::Process`].
+    pub fn level(mut self, level: Level) -> Self {
+        self.level = level;
         self
     }
 
@@ -96,7 +104,12 @@ impl Builder<'_> {
         };
         let name = CString::try_from(self.name)?;
         let executor = Arc::pin_init(
-            Executor::new(name, !self.dedicated, Spinning::new(self.spin)),
+            Executor::new(
+                name,
+                !self.dedicated && self.level == Level::Process,
+                self.level == Level::Bh,
+                Spinning::new(self.spin),
+            ),
             GFP_KERNEL,
         )?;
         let home = Kthread::create(self.name, executor.clone())?;
@@ -160,6 +173,7 @@ impl Domain {
             hold_owner: false,
             cpu: None,
             dedicated: false,
+            level: Level::Process,
             spin: Spin::Auto,
             policy: Policy::Normal { nice: 0 },
             capacity: Capacity::default(),

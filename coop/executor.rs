@@ -7,6 +7,7 @@
 
 use crate::stats::Stats;
 use crate::sys::baton::Baton;
+use crate::sys::bh::{self, BhBaton};
 use crate::sys::context;
 use crate::sys::exit::ExitHook;
 use crate::sys::runner::Mark;
@@ -83,6 +84,10 @@ pub struct Executor {
     pub(crate) stats: Stats,
     /// Callers may run the domain.
     pub(crate) inline: bool,
+    /// Coroutines run with bottom halves off.
+    pub(crate) bh: bool,
+    /// The baton, if so.
+    pub(crate) bh_baton: BhBaton,
     pub(crate) home: AtomicPtr<bindings::task_struct>,
     pub(crate) faulted: AtomicBool,
     /// The home thread has begun, and will end the domain.
@@ -119,6 +124,7 @@ impl Executor {
     pub(crate) fn new(
         name: CString,
         inline: bool,
+        bh: bool,
         spin: crate::home::Spinning,
     ) -> impl PinInit<Self> {
         pin_init!(Self {
@@ -136,6 +142,8 @@ impl Executor {
             }),
             stats: Stats::new(),
             inline,
+            bh,
+            bh_baton: BhBaton::default(),
             home: AtomicPtr::new(ptr::null_mut()),
             faulted: AtomicBool::new(false),
             begun: AtomicBool::new(false),
@@ -169,7 +177,8 @@ impl Executor {
     /// Any context; about 8 instructions. Nothing but being the runner makes this true.
     #[inline]
     pub(crate) fn is_inside(&self) -> bool {
-        context::is_current(self.runner.0.thread.load(Relaxed))
+        let runner = self.runner.0.thread.load(Relaxed);
+        context::is_current(runner) || bh::is_current_softirq(runner)
     }
 
     /// Whether `cx` is the context that this executor passes to coroutines: then the caller is the
@@ -278,6 +287,18 @@ impl Executor {
             let home = ManuallyDrop::new(unsafe { Thread::from_raw(home) });
             home.wake();
         }
+    }
+
+    /// Whether `who` is the runner.
+    pub(crate) fn is_runner(&self, who: *mut bindings::task_struct) -> bool {
+        self.runner.0.thread.load(Relaxed) == who
+    }
+
+    /// Makes the caller the runner, who has the baton of a `Bh` domain.
+    #[inline(always)]
+    pub(crate) fn set_runner(&self, me: *mut bindings::task_struct) {
+        // INVARIANT: The one who holds the baton sets it to itself.
+        self.runner.0.thread.store(me, Relaxed);
     }
 
     /// Becomes the runner.

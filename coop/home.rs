@@ -9,6 +9,7 @@
 //! run the domain meanwhile.
 
 use crate::executor::Executor;
+use crate::sys::bh;
 use crate::sys::context::{self, cond_resched};
 use crate::sys::runner::Mark;
 use crate::sys::thread::{self, Body};
@@ -137,6 +138,9 @@ impl Executor {
 
     /// Becomes the runner; waits for the baton if a caller has it.
     fn home_enter(&self, me: *mut kernel::bindings::task_struct, mark: &mut Mark) {
+        if self.bh {
+            return self.home_enter_bh();
+        }
         if !self.baton.try_lock(me) {
             self.stats.contended.add(1);
             self.baton.lock();
@@ -146,6 +150,9 @@ impl Executor {
     }
 
     fn home_leave(&self, me: *mut kernel::bindings::task_struct, mark: &mut Mark) {
+        if self.bh {
+            return self.home_leave_bh();
+        }
         // What is left is found by whoever looks next: us, since the pending word is not idle yet.
         // SAFETY: As `home_enter` left it.
         unsafe {
@@ -159,8 +166,19 @@ impl Executor {
         let me = context::current_task();
         let mut mark = Mark::new();
         self.home_enter(me, &mut mark);
-        self.end(ptr::null());
+        self.with_bh_on(|| self.end(ptr::null()));
         self.home_leave(me, &mut mark);
+    }
+
+    /// Runs `f`, which drops futures and may sleep for that, with the baton but with bottom halves
+    /// on. (A softirq on top of it does not get the baton.)
+    fn with_bh_on(&self, f: impl FnOnce()) {
+        if !self.bh {
+            return f();
+        }
+        bh::enable();
+        f();
+        bh::disable();
     }
 
     /// A runner that dies gives the baton up, so that others find that the domain is over.
@@ -189,21 +207,24 @@ impl Body for Executor {
             let more = self.run_some();
             if self.is_wanted() {
                 if self.stop.load(Relaxed) {
-                    self.end(ptr::null());
+                    self.with_bh_on(|| self.end(ptr::null()));
                     break;
                 }
-                self.purge_now();
+                self.with_bh_on(|| self.purge_now());
             }
             if more {
                 // Others may want the domain, or the CPU.
-                if self.inline && self.baton.is_contended() {
+                let give = self.bh || self.inline && self.baton.is_contended();
+                if give {
                     self.home_leave(me, &mut mark);
-                    self.home_enter(me, &mut mark);
                 }
                 cond_resched();
+                if give {
+                    self.home_enter(me, &mut mark);
+                }
                 continue;
             }
-            if self.inline {
+            if self.inline || self.bh {
                 self.home_leave(me, &mut mark);
             }
             if !self.spin() && self.queue.0.go_idle() {
@@ -215,7 +236,7 @@ impl Body for Executor {
                     self.stats.unproductive.add(1);
                 }
             }
-            if self.inline {
+            if self.inline || self.bh {
                 self.home_enter(me, &mut mark);
             }
         }

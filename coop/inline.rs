@@ -45,7 +45,7 @@ impl Executor {
 
     /// Leaves the runner's own queue to the home thread.
     #[cold]
-    fn hand_over(&self) {
+    pub(crate) fn hand_over(&self) {
         self.stats.hand_overs.add(1);
         if self.queue.0.kick() {
             self.wake_home();

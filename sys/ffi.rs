@@ -12,6 +12,9 @@ pub(super) type ThreadFn = unsafe extern "C" fn(*mut c_void) -> c_int;
 // The kernel's own bindings have the same types behind pointers only.
 #[allow(improper_ctypes)]
 extern "C" {
+    pub(super) fn coop_bh_disable();
+    pub(super) fn coop_bh_enable();
+    pub(super) fn coop_bh_runner() -> *mut bindings::task_struct;
     pub(super) fn coop_current_task() -> *mut bindings::task_struct;
     pub(super) fn coop_context() -> c_uint;
     pub(super) fn coop_sender_enter() -> c_uint;

@@ -5,6 +5,7 @@
 //! C side: `helpers.c`.
 
 pub mod baton;
+pub mod bh;
 pub mod context;
 pub mod exit;
 mod ffi;

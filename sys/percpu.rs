@@ -43,6 +43,29 @@ pub(super) fn is_current(task: *mut bindings::task_struct) -> bool {
     }
 }
 
+/// Set in the identity of a softirq.
+pub(super) const IN_SOFTIRQ: usize = 1;
+
+/// The current thread, with [`IN_SOFTIRQ`] added if this is a softirq on top of it; null if bottom
+/// halves are on, and in a hard interrupt or NMI.
+#[inline(always)]
+pub(super) fn bh_runner() -> *mut bindings::task_struct {
+    #[cfg(all(CONFIG_X86_64, CONFIG_SMP, not(CONFIG_PREEMPT_RT)))]
+    {
+        let count = x86::preempt_count();
+        if count & (x86::NMI | x86::HARDIRQ) != 0 || count & x86::BH_OFF == 0 {
+            return core::ptr::null_mut();
+        }
+        let softirq = usize::from(count & x86::SOFTIRQ != 0);
+        x86::current().wrapping_byte_add(softirq * IN_SOFTIRQ)
+    }
+    #[cfg(not(all(CONFIG_X86_64, CONFIG_SMP, not(CONFIG_PREEMPT_RT))))]
+    // SAFETY: Reads per-CPU data of the current CPU only.
+    unsafe {
+        ffi::coop_bh_runner()
+    }
+}
+
 /// The current thread if it may sleep, else null.
 #[inline(always)]
 pub(super) fn sleepable_task() -> *mut bindings::task_struct {
@@ -140,6 +163,8 @@ mod x86 {
     pub(super) const HARDIRQ: u32 = 0x0f00_0000;
     /// Serving a softirq, not only having them disabled.
     pub(super) const SOFTIRQ: u32 = 0x0000_0100;
+    /// Either of these.
+    pub(super) const BH_OFF: u32 = 0x0000_ff00;
 
     /// Without the bit that says whether preemption is due, which is in the upper half.
     #[inline(always)]
