@@ -7,6 +7,7 @@ use kernel::{prelude::*, sync::Arc};
 
 use super::{
     device::{Nic, State},
+    hw::{Hw, Settings},
     regs::Causes,
 };
 use crate::net::{Filter, Link};
@@ -30,10 +31,10 @@ pub(super) async fn control(
     while let Some(request) = requests.recv().await {
         let (request, reply) = request.into_parts();
         let opening = matches!(request, Request::Open);
-        let result = nic.state.with(|state| nic.handle(state, request))?;
+        let result = nic.handle(request).await;
         // If the caller was killed meanwhile, the stack believes that opening failed.
         if reply.send(result).is_err() && opening {
-            nic.state.with(|state| nic.close(state))??;
+            nic.close().await?;
         }
     }
     Ok(())
@@ -61,36 +62,30 @@ pub(super) async fn watch(nic: Arc<Nic>) -> Result {
 }
 
 impl Nic {
-    fn handle(&self, state: &mut State, request: Request) -> Result {
+    async fn handle(&self, request: Request) -> Result {
         match request {
-            Request::Open => self.open(state),
-            Request::Close => self.close(state),
-            Request::SetAddress(address) => {
-                state.settings.address = address;
-                self.apply(state)
+            Request::Open => self.state.with(|state| self.open(state))?,
+            Request::Close => self.close().await,
+            Request::Reset => {
+                if !self.state.with(|state| state.up)? {
+                    return Ok(());
+                }
+                self.close().await?;
+                self.state.with(|state| self.open(state))?
             }
-            Request::SetMtu(mtu) => {
-                state.settings.mtu = mtu;
-                self.apply(state)
-            }
-            Request::SetFilter(filter) => {
-                state.settings.filter = filter;
-                self.apply(state)
-            }
-            Request::Reset if state.up => {
-                self.close(state)?;
-                self.open(state)
-            }
-            Request::Reset => Ok(()),
+            Request::SetAddress(address) => self.change(|settings| settings.address = address),
+            Request::SetMtu(mtu) => self.change(|settings| settings.mtu = mtu),
+            Request::SetFilter(filter) => self.change(|settings| settings.filter = filter),
         }
     }
 
-    /// Tells the device of settings that have changed.
-    fn apply(&self, state: &mut State) -> Result {
-        if state.up {
-            self.hw.set_filter(&state.settings);
-        }
-        Ok(())
+    fn change(&self, change: impl FnOnce(&mut Settings)) -> Result {
+        self.state.with(|state| {
+            change(&mut state.settings);
+            if state.up {
+                self.hw.set_filter(&state.settings);
+            }
+        })
     }
 
     fn open(&self, state: &mut State) -> Result {
@@ -111,17 +106,28 @@ impl Nic {
         Ok(())
     }
 
-    fn close(&self, state: &mut State) -> Result {
-        self.hw.reset();
-        state.up = false;
-        state.rx.clear()?;
-        state.tx.clear()?;
-        self.interface.reset_queue();
-        state.link = false;
+    /// Puts the device to rest. Frames that are to be sent meanwhile are lost.
+    async fn close(&self) -> Result {
+        self.state.with(|state| {
+            state.up = false;
+            state.link = false;
+        })?;
         self.interface.set_link(Link::default());
-        // Whoever waits for room gets its turn and sees that the interface is down.
-        self.room.signal();
-        Ok(())
+        for step in Hw::RESET {
+            let delay = step(&self.hw);
+            self.alarm.sleep(delay).await;
+        }
+        self.hw.silence();
+        self.state.with(|state| {
+            state.rx.clear()?;
+            state.tx.clear()?;
+            self.interface.reset_queue();
+            if state.tx.stopped {
+                state.tx.stopped = false;
+                self.interface.wake_queue();
+            }
+            Ok(())
+        })?
     }
 
     fn look(&self, state: &mut State) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The device as its coroutines share it.
+//! The device as everybody shares it who has to do with it.
 
 use coop_domain::prelude::*;
 use kernel::{prelude::*, sync::Arc};
@@ -12,28 +12,24 @@ use super::{
     rx::RxRing,
     tx::TxRing,
 };
-use crate::net::{Filter, Interface, Operations, Skb};
+use crate::net::{Alarm, BhOff, Filter, Interface, Operations, Poll, Skb};
 
-/// What all coroutines of a device, and its interrupt, know.
+/// What the coroutines of a device, its interrupt and the network stack know.
 pub(super) struct Nic {
     pub(super) hw: Hw,
     pub(super) interface: Interface,
-    /// For the coroutines only: see [`State`].
+    /// For those inside the domain only: see [`State`].
     pub(super) state: DomainCell<State>,
-    /// Frames came in, and [`Causes::RECEIVED`] is masked.
-    pub(super) received: Arc<Signal>,
-    /// Frames were sent, and [`Causes::SENT`] is masked.
-    pub(super) sent: Signal,
     /// Something that happens seldom has happened.
-    pub(super) attention: Signal,
-    /// There may be room in the transmit ring again.
-    pub(super) room: Signal,
+    pub(super) attention: Arc<Signal>,
     /// The device does not send any more, though it should.
     pub(super) hung: Signal,
+    /// For the coroutine that resets the device.
+    pub(super) alarm: Alarm,
 }
 
-/// What changes. Only one coroutine runs at a time, and none is interrupted by another between two
-/// awaits: there is nothing to lock.
+/// What changes. Only one at a time is inside the domain, be it a coroutine between two awaits, the
+/// stack with a frame to send, or the poll: there is nothing to lock.
 pub(super) struct State {
     pub(super) up: bool,
     pub(super) link: bool,
@@ -43,25 +39,18 @@ pub(super) struct State {
 }
 
 impl Nic {
-    /// The top half of the interrupt: finds out what it is about, masks that, wakes whose it is.
+    /// The top half of the interrupt: masks all that the poll looks after, has it look.
     pub(super) fn interrupt(&self) -> Top {
-        const MASKED: Causes = Causes::RECEIVED.or(Causes::SENT);
-
         let causes = self.hw.take_causes();
         if causes == Causes::NONE {
             return Top::NotMine;
         }
-        if causes.has(MASKED) {
-            self.hw.mask(causes.and(MASKED));
-        }
-        if causes.has(Causes::SENT) {
-            self.sent.signal();
+        if causes.has(Causes::FRAMES) {
+            self.hw.mask(Causes::FRAMES);
+            self.interface.schedule_poll();
         }
         if causes.has(Causes::LINK.or(Causes::OVERRUN)) {
-            self.attention.signal();
-        }
-        if causes.has(Causes::RECEIVED) {
-            // Gives the signal `received`.
+            // Gives the signal `attention`.
             Top::Wake
         } else {
             Top::Handled
@@ -78,10 +67,10 @@ impl Drop for Nic {
     }
 }
 
-/// The network stack's end of the device: it posts frames, and calls for everything else.
+/// The network stack's end of the device. What frames need is done at once, inside the domain; for
+/// everything else it calls a coroutine.
 pub(super) struct Frontend {
     pub(super) requests: Caller<Request, Result>,
-    pub(super) frames: Sender<Skb>,
     pub(super) nic: Arc<Nic>,
 }
 
@@ -95,12 +84,22 @@ impl Operations for Frontend {
         let _ = self.requests.call_uninterruptible(Request::Close);
     }
 
-    fn start_xmit(&self, frame: Skb, _more: bool) -> Result<(), Skb> {
-        match self.frames.try_post(frame) {
-            Err(error) if error.kind() == PostErrorKind::Full => Err(error.into_inner()),
-            // Nobody is there to send it, now or later: it is dropped.
-            _ => Ok(()),
+    fn start_xmit(&self, bh: &BhOff, frame: Skb, more: bool) -> Result<(), Skb> {
+        let mut frame = Some(frame);
+        let send = |state: &mut State| {
+            frame
+                .take()
+                .map_or(Ok(()), |frame| self.nic.send(bh, state, frame, more))
+        };
+        match self.nic.state.enter(send) {
+            Ok(result) => result,
+            // Another CPU is at it, and not done soon.
+            Err(_) => frame.map_or(Ok(()), Err),
         }
+    }
+
+    fn poll(&self, poll: Poll<'_>) -> usize {
+        self.nic.poll(poll)
     }
 
     fn tx_timeout(&self) {

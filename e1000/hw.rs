@@ -39,26 +39,42 @@ impl Hw {
         }
     }
 
-    /// Puts the device into the state of power-on: silent, nothing sent, received or stored.
-    ///
-    /// May sleep.
-    pub(super) fn reset(&self) {
-        // DMA is switched off first, and gets the time to end: what it reads and writes is freed
-        // after this. (The emulation ignores the reset bit while this is what stops it.)
+    /// The steps that put the device into the state of power-on: silent, nothing sent, received or
+    /// stored. After each, so much time has to pass; and in the end comes [`silence`](Self::silence).
+    pub(super) const RESET: [fn(&Self) -> Delta; 2] = [Self::stop, Self::restart];
+
+    /// DMA is switched off first, and gets the time to end: what it reads and writes is freed after
+    /// this. (The emulation ignores the reset bit while this is what stops it.)
+    fn stop(&self) -> Delta {
         self.access((), |bar| {
             bar.write_reg(IMC::zeroed().with_causes(Causes::ALL));
             bar.write_reg(RCTL::zeroed());
             bar.write_reg(TCTL::zeroed().with_pad_short_packets(true));
             bar.read(STATUS);
         });
-        fsleep(Delta::from_millis(10));
+        Delta::from_millis(10)
+    }
+
+    /// The device reads its settings from the EEPROM again.
+    fn restart(&self) -> Delta {
         self.access((), |bar| bar.update(CTRL, |ctrl| ctrl.with_reset(true)));
-        // The device reads its settings from the EEPROM again.
-        fsleep(Delta::from_millis(5));
+        Delta::from_millis(5)
+    }
+
+    /// Nothing interrupts until it is [unmasked](Self::unmask).
+    pub(super) fn silence(&self) {
         self.access((), |bar| {
             bar.write_reg(IMC::zeroed().with_causes(Causes::ALL));
             bar.read(ICR);
         });
+    }
+
+    /// All of [`RESET`](Self::RESET), for those who may sleep.
+    pub(super) fn reset(&self) {
+        for step in Self::RESET {
+            fsleep(step(self));
+        }
+        self.silence();
     }
 
     /// The hardware address, from the first three words of the EEPROM. May sleep.

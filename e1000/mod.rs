@@ -8,7 +8,7 @@
 //! | --- | --- |
 //! | [`device`] | what a device consists of, its interrupt, and what the network stack calls |
 //! | [`control`] | the coroutines that open, change and close it, and watch over it |
-//! | [`rx`], [`tx`] | the coroutines that receive and send |
+//! | [`rx`], [`tx`] | receiving and sending, inside the domain and at once |
 //! | [`ring`], [`descriptors`] | the rings of descriptors through which frames go |
 //! | [`hw`], [`regs`] | what the device can be told to do, and its registers |
 //!
@@ -48,13 +48,6 @@ const TRAITS: net::Traits = net::Traits {
     // Frames of 16 128 bytes with header and checksum.
     max_mtu: 16_110,
     max_segments: tx::MAX_SEGMENTS,
-};
-
-/// Frames that may wait for the coroutine that sends, per CPU, before the network stack has to.
-const FRAMES_WAITING: Capacity = Capacity {
-    task: 256,
-    softirq: 256,
-    hardirq: 0,
 };
 
 /// A device that the driver is bound to. What is written first goes first.
@@ -101,8 +94,10 @@ impl E1000 {
             id >> 3 & 0x1f,
             id & 7
         ))?;
-        let domain = Domain::builder(&name, this_module::<crate::DriverModule>()).build()?;
-        let (interface, gro) = net::Interface::new(pdev.as_ref(), &TRAITS)?;
+        let domain = Domain::builder(&name, this_module::<crate::DriverModule>())
+            .level(Level::Bh)
+            .build()?;
+        let interface = net::Interface::new(pdev.as_ref(), &TRAITS)?;
         let state = State {
             up: false,
             link: false,
@@ -119,17 +114,14 @@ impl E1000 {
                 hw,
                 interface: interface.clone(),
                 state: domain.cell(state),
-                received: Arc::new(Signal::new(), GFP_KERNEL)?,
-                sent: Signal::new(),
-                attention: Signal::new(),
-                room: Signal::new(),
+                attention: Arc::new(Signal::new(), GFP_KERNEL)?,
                 hung: Signal::new(),
+                alarm: net::Alarm::new()?,
             },
             GFP_KERNEL,
         )?;
 
         let (requests, requests_here) = domain.call_mailbox()?;
-        let (frames, frames_here) = domain.mailbox_with(FRAMES_WAITING)?;
         domain
             .spawn(c"control", control::control(nic.clone(), requests_here))?
             .detach();
@@ -139,22 +131,11 @@ impl E1000 {
         domain
             .spawn(c"watch", control::watch(nic.clone()))?
             .detach();
-        domain
-            .spawn(c"receive", rx::receive(nic.clone(), gro))?
-            .detach();
-        domain
-            .spawn(c"transmit", tx::transmit(nic.clone(), frames_here))?
-            .detach();
-        domain.spawn(c"reclaim", tx::reclaim(nic.clone()))?.detach();
 
-        let received = nic.received.clone();
+        let attention = nic.attention.clone();
         let here = nic.clone();
-        net::request_irq(pdev, c"coop_e1000", received, move || here.interrupt())?;
-        let frontend = Frontend {
-            requests,
-            frames,
-            nic,
-        };
+        net::request_irq(pdev, c"coop_e1000", attention, move || here.interrupt())?;
+        let frontend = Frontend { requests, nic };
         let registration = net::Registration::new(interface, &address, frontend)?;
         Ok(Self {
             _registration: registration,

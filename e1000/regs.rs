@@ -131,16 +131,14 @@ impl Causes {
     pub(super) const LINK: Self = Self(1 << 2);
     /// A frame was received, few buffers are left, or none: RXT0, RXDMT0, RXO.
     pub(super) const RECEIVED: Self = Self(1 << 7 | 1 << 4 | 1 << 6);
+    /// What the poll looks after.
+    pub(super) const FRAMES: Self = Self::RECEIVED.or(Self::SENT);
     /// A frame was lost for want of a buffer: RXO.
     pub(super) const OVERRUN: Self = Self(1 << 6);
     pub(super) const ALL: Self = Self(u32::MAX);
 
     pub(super) fn has(self, other: Self) -> bool {
         self.0 & other.0 != 0
-    }
-
-    pub(super) const fn and(self, other: Self) -> Self {
-        Self(self.0 & other.0)
     }
 
     pub(super) const fn or(self, other: Self) -> Self {

@@ -2,15 +2,13 @@
 
 //! Receiving.
 
-use coop_domain::prelude::*;
 use kernel::{
     device::{Bound, Device},
     prelude::*,
-    sync::Arc,
 };
 
 use super::{descriptors::RxStatus, device::Nic, hw::Hw, regs::Causes, ring::Ring};
-use crate::net::{BhOff, Gro, Interface, RxBuffers, Skb, Stats};
+use crate::net::{BhOff, Interface, Poll, RxBuffers, Skb, Stats};
 
 /// What the device may write to a buffer at most: see `RCTL` in [`Hw::set_filter`]. Longer frames
 /// are in several.
@@ -18,9 +16,6 @@ const BUFFER_SIZE: u32 = 2048;
 
 /// Frames up to this length are copied, and their buffer used again.
 const COPY_BREAK: u32 = 256;
-
-/// So many frames are taken before others get their turn.
-const BUDGET: usize = 64;
 
 /// The receive ring.
 ///
@@ -73,27 +68,18 @@ impl RxRing {
         self.ring.clear()
     }
 
-    /// Whether the device has finished a descriptor that was not looked at yet.
-    fn has_frame(&self) -> bool {
-        self.ring
-            .status(self.next)
-            .is_ok_and(|status| RxStatus(status).is_done())
-    }
-
-    /// Takes what came in out of the ring, up to [`BUDGET`], and gives the device descriptors for
-    /// as many new frames. Whether the budget was used up.
-    fn harvest(&mut self, bh: &BhOff, nic: &Nic, frames: &mut KVec<Skb>) -> Result<bool> {
+    /// Takes up to `budget` frames out of the ring, and gives the device descriptors for as many
+    /// new ones.
+    fn harvest(&mut self, bh: &BhOff, nic: &Nic, frames: &mut KVec<Skb>, budget: usize) -> Result {
         let stats = nic.interface.stats();
         let mut last = None;
         let mut bytes = 0;
-        let mut budget = BUDGET;
 
-        while budget > 0 {
+        while frames.len() < budget {
             let status = RxStatus(self.ring.status(self.next)?);
             if !status.is_done() {
                 break;
             }
-            budget -= 1;
             if let Some(frame) = self.take(bh, status, stats) {
                 bytes += u64::from(frame.len());
                 frames.push_within_capacity(frame)?;
@@ -108,7 +94,7 @@ impl RxRing {
             nic.hw.set_rx_tail(last as u32);
             stats.received(frames.len() as u64, bytes);
         }
-        Ok(budget == 0)
+        Ok(())
     }
 
     /// Takes what is in the next buffer; gives a frame if that was the end of one. Frames that are
@@ -153,39 +139,40 @@ impl RxRing {
     }
 }
 
-/// The coroutine that receives: the interrupt announces frames and stays masked until all of them
-/// are taken.
-pub(super) async fn receive(nic: Arc<Nic>, mut gro: Gro) -> Result {
-    let mut frames = KVec::with_capacity(BUDGET, GFP_KERNEL)?;
-
-    loop {
-        nic.received.wait().await;
-        while poll(&nic, &mut gro, &mut frames)? {
-            yield_now().await;
+impl Nic {
+    /// The poll: frees what has been sent, takes frames up into the stack. From the interrupt on,
+    /// until it has found less than it might take, the device does not interrupt.
+    pub(super) fn poll(&self, mut poll: Poll<'_>) -> usize {
+        let budget = poll.budget();
+        let (frames, bh) = poll.frames();
+        let entered = self.state.enter(|state| {
+            state.tx.watched = false;
+            if !state.up {
+                return Causes::NONE;
+            }
+            let mut causes = Causes::RECEIVED;
+            if !self.reclaim(bh, state) {
+                state.tx.watched = true;
+                causes = Causes::FRAMES;
+            }
+            if state.rx.harvest(bh, self, frames, budget).is_err() {
+                self.interface.stats().rx_errors.add(1);
+            }
+            causes
+        });
+        let Ok(causes) = entered else {
+            // Another CPU is at it: come again.
+            return budget;
+        };
+        // Outside, so that the stack may send meanwhile.
+        let work = frames.len();
+        poll.deliver();
+        // What comes in before this makes the device interrupt as soon as it may, as it remembers
+        // causes; unless another cause has made the top half read, and thereby clear, them all:
+        // then there is another poll.
+        if work < budget && poll.complete(work) && causes != Causes::NONE {
+            self.hw.unmask(causes);
         }
+        work
     }
-}
-
-/// Takes frames up into the stack. Whether there are, or may be, more; if not, the interrupt is on.
-fn poll(nic: &Nic, gro: &mut Gro, frames: &mut KVec<Skb>) -> Result<bool> {
-    let bh = BhOff::new();
-    let more = nic.state.with(|state| {
-        if !state.up {
-            return Ok(false);
-        }
-        if state.rx.harvest(&bh, nic, frames)? {
-            return Ok(true);
-        }
-        // All taken. A frame that comes after the last look and before the unmasking interrupts
-        // as soon as it is unmasked, as the device remembers causes; unless another cause has
-        // made the top half read, and thereby clear, them all. So look once more.
-        nic.hw.unmask(Causes::RECEIVED);
-        if !state.rx.has_frame() {
-            return Ok(false);
-        }
-        nic.hw.mask(Causes::RECEIVED);
-        Ok(true)
-    })?;
-    gro.deliver(&bh, frames.drain_all());
-    more
 }

@@ -2,11 +2,9 @@
 
 //! Sending.
 
-use coop_domain::prelude::*;
 use kernel::{
     device::{Bound, Device},
     prelude::*,
-    sync::Arc,
 };
 
 use super::{
@@ -38,6 +36,10 @@ pub(super) struct TxRing {
     next: usize,
     /// The last frame was cut into segments.
     segmented: bool,
+    /// The stack has to wait for room.
+    pub(super) stopped: bool,
+    /// [`Causes::SENT`] interrupts, or has, and the poll is going to look.
+    pub(super) watched: bool,
 }
 
 impl TxRing {
@@ -48,6 +50,8 @@ impl TxRing {
             oldest: 0,
             next: 0,
             segmented: false,
+            stopped: false,
+            watched: false,
         })
     }
 
@@ -56,6 +60,7 @@ impl TxRing {
         self.frames.clear();
         self.oldest = 0;
         self.next = 0;
+        self.watched = false;
         self.ring.clear()
     }
 
@@ -144,72 +149,57 @@ impl TxRing {
     }
 }
 
-/// The coroutine that sends: it takes frames from the mailbox that the network stack posts them to
-/// and puts them into the ring, as many at a time as there are and fit.
-pub(super) async fn transmit(nic: Arc<Nic>, mut frames: Receiver<Skb>) -> Result {
-    while let Some(frame) = frames.recv().await {
-        // There is room for it: see the end of the loop.
-        nic.state
-            .with(|state| nic.send(state, frame, &mut frames))?;
-        // Room was made in the mailbox.
-        nic.interface.wake_queue();
-
-        yield_now().await;
-        while nic.state.with(|state| !state.tx.has_room())? {
-            nic.room.wait().await;
-        }
-    }
-    Ok(())
-}
-
-/// The coroutine that frees frames that were still being sent when [`transmit`] was done with them.
-pub(super) async fn reclaim(nic: Arc<Nic>) -> Result {
-    loop {
-        nic.sent.wait().await;
-        nic.state.with(|state| nic.reclaim(state))?;
-        nic.room.signal();
-    }
-}
-
 impl Nic {
-    /// Sends a frame, and those that wait in `more`.
-    fn send(&self, state: &mut State, frame: Skb, more: &mut Receiver<Skb>) {
+    /// Sends a frame; with `more`, another one follows at once. Inside the domain.
+    pub(super) fn send(
+        &self,
+        bh: &BhOff,
+        state: &mut State,
+        frame: Skb,
+        more: bool,
+    ) -> Result<(), Skb> {
         if !state.up {
-            return;
+            self.interface.stats().tx_dropped.add(1);
+            return Ok(());
         }
-        let mut next = Some(frame);
-        while let Some(frame) = next {
-            match state.tx.push(frame) {
-                // The device is told of all of them at once, below.
-                Ok(len) => _ = self.interface.sent(len, false),
-                Err(_) => self.interface.stats().tx_dropped.add(1),
+        if !state.tx.has_room() {
+            // It was the stack's turn already when the queue was stopped.
+            return Err(frame);
+        }
+        let mut tell = match state.tx.push(frame) {
+            Ok(len) => self.interface.sent(len, more),
+            Err(_) => {
+                self.interface.stats().tx_dropped.add(1);
+                !more
             }
-            next = if state.tx.has_room() {
-                more.try_recv()
-            } else {
-                None
-            };
+        };
+        if !state.tx.has_room() {
+            state.tx.stopped = true;
+            self.interface.stop_queue();
+            tell = true;
         }
-        self.hw.set_tx_tail(state.tx.next as u32);
-        self.reclaim(state);
+        if tell {
+            self.hw.set_tx_tail(state.tx.next as u32);
+            // Some may be gone already.
+            if !self.reclaim(bh, state) && !state.tx.watched {
+                state.tx.watched = true;
+                self.hw.unmask(Causes::SENT);
+            }
+        }
+        Ok(())
     }
 
-    /// Frees what has been sent; if anything is left, an interrupt will tell when to come again.
-    fn reclaim(&self, state: &mut State) {
-        let bh = BhOff::new();
-        self.account(state.tx.reclaim(&bh));
-        if !state.up || state.tx.is_empty() {
-            return;
-        }
-        // Look once more afterwards, for the reason given in `rx::poll`.
-        self.hw.unmask(Causes::SENT);
-        self.account(state.tx.reclaim(&bh));
-    }
-
-    fn account(&self, sent: Sent) {
+    /// Frees what has been sent; whether that is all. Inside the domain.
+    pub(super) fn reclaim(&self, bh: &BhOff, state: &mut State) -> bool {
+        let sent = state.tx.reclaim(bh);
         if sent.frames != 0 {
             self.interface.stats().sent(sent.packets, sent.bytes);
             self.interface.completed(sent.frames, sent.frame_bytes);
+            if state.tx.stopped && state.tx.has_room() {
+                state.tx.stopped = false;
+                self.interface.wake_queue();
+            }
         }
+        state.tx.is_empty()
     }
 }

@@ -232,7 +232,8 @@ void coop_net_tx_done(struct device *dev, struct sk_buff *skb,
 		sent->packets += segments - 1;
 		sent->bytes += (segments - 1) * skb_tcp_all_headers(skb);
 	}
-	napi_consume_skb(skb, 1);
+	/* A netpoll sends with interrupts off, too. */
+	napi_consume_skb(skb, !irqs_disabled());
 }
 
 /* @skb was not sent, and will not be. */

@@ -4,7 +4,6 @@
 #include <linux/ethtool.h>
 #include <linux/netdevice.h>
 #include <linux/skbuff.h>
-#include <net/gro.h>
 
 #include "helpers.h"
 
@@ -15,22 +14,37 @@ struct coop_net_priv {
 	const struct coop_net_stats *stats;
 	u32 mbits;
 	bool full_duplex;
-	/* Never enabled, so never scheduled or polled: only its GRO node is used. */
 	struct napi_struct napi;
 };
 
 static int coop_net_open(struct net_device *dev)
 {
 	struct coop_net_priv *priv = netdev_priv(dev);
+	int error;
 
-	return priv->callbacks->open(priv->driver);
+	napi_enable(&priv->napi);
+	error = priv->callbacks->open(priv->driver);
+	if (error)
+		napi_disable(&priv->napi);
+	else
+		netif_start_queue(dev);
+	return error;
 }
 
 static int coop_net_stop(struct net_device *dev)
 {
 	struct coop_net_priv *priv = netdev_priv(dev);
 
+	netif_tx_disable(dev);
+	napi_disable(&priv->napi);
 	return priv->callbacks->stop(priv->driver);
+}
+
+static int coop_net_poll(struct napi_struct *napi, int budget)
+{
+	struct coop_net_priv *priv = container_of(napi, struct coop_net_priv, napi);
+
+	return priv->callbacks->poll(priv->driver, budget);
 }
 
 static netdev_tx_t coop_net_start_xmit(struct sk_buff *skb, struct net_device *dev)
@@ -144,11 +158,6 @@ static const struct ethtool_ops coop_net_ethtool_ops = {
 	.get_link_ksettings	= coop_net_get_link_ksettings,
 };
 
-static int coop_net_no_poll(struct napi_struct *napi, int budget)
-{
-	return 0;
-}
-
 struct net_device *coop_net_alloc(struct device *parent, const struct coop_net_traits *traits)
 {
 	struct net_device *dev = alloc_etherdev(sizeof(struct coop_net_priv));
@@ -166,8 +175,7 @@ struct net_device *coop_net_alloc(struct device *parent, const struct coop_net_t
 	dev->priv_flags |= IFF_UNICAST_FLT | IFF_LIVE_ADDR_CHANGE;
 	netif_set_tso_max_segs(dev, traits->max_segments);
 	priv = netdev_priv(dev);
-	set_bit(NAPI_STATE_NO_BUSY_POLL, &priv->napi.state);
-	netif_napi_add(dev, &priv->napi, coop_net_no_poll);
+	netif_napi_add(dev, &priv->napi, coop_net_poll);
 	netif_carrier_off(dev);
 	return dev;
 }
@@ -226,23 +234,14 @@ void coop_net_set_carrier(struct net_device *dev, bool up, u32 mbits, bool full_
 	rcu_read_unlock();
 }
 
-void coop_net_start_queue(struct net_device *dev)
-{
-	netif_start_queue(dev);
-}
-
-/* Full barrier: a caller that looks for room afterwards pairs with coop_net_wake_queue(). */
 void coop_net_stop_queue(struct net_device *dev)
 {
 	netif_stop_queue(dev);
-	smp_mb();
 }
 
-/* Call after making room. */
 void coop_net_wake_queue(struct net_device *dev)
 {
-	smp_mb();
-	if (netif_queue_stopped(dev) && netif_running(dev))
+	if (netif_running(dev))
 		netif_wake_queue(dev);
 }
 
@@ -268,43 +267,23 @@ struct napi_struct *coop_net_napi(struct net_device *dev)
 	return &((struct coop_net_priv *)netdev_priv(dev))->napi;
 }
 
-void coop_net_bh_disable(void)
-{
-	local_bh_disable();
-}
-
-void coop_net_bh_enable(void)
-{
-	local_bh_enable();
-}
-
-/*
- * With bottom halves off, which is an RCU reader, too. Closing the device clears
- * __LINK_STATE_START and waits for RCU readers before the device goes away, so the
- * stack never sees a frame of a device that is gone.
- */
+/* From the poll only. */
 void coop_net_receive(struct net_device *dev, struct sk_buff *skb)
 {
 	struct coop_net_priv *priv = netdev_priv(dev);
 
-	if (unlikely(!netif_running(dev))) {
-		dev_kfree_skb_any(skb);
-		return;
-	}
 	skb->protocol = eth_type_trans(skb, dev);
-	gro_receive_skb(&priv->napi.gro, skb);
+	napi_gro_receive(&priv->napi, skb);
 }
 
-/* What gro_flush_normal() does; that one calls a function that is not exported. */
-void coop_net_flush(struct net_device *dev)
+/* Any context. If the poll runs already, it runs once more. */
+void coop_net_schedule_poll(struct net_device *dev)
 {
-	struct coop_net_priv *priv = netdev_priv(dev);
-	struct gro_node *gro = &priv->napi.gro;
+	napi_schedule(&((struct coop_net_priv *)netdev_priv(dev))->napi);
+}
 
-	gro_flush(gro, false);
-	if (gro->rx_count) {
-		netif_receive_skb_list(&gro->rx_list);
-		INIT_LIST_HEAD(&gro->rx_list);
-		gro->rx_count = 0;
-	}
+/* From the poll only. Whether to switch interrupts on again. */
+bool coop_net_complete_poll(struct net_device *dev, int work)
+{
+	return napi_complete_done(&((struct coop_net_priv *)netdev_priv(dev))->napi, work);
 }

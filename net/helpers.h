@@ -25,6 +25,7 @@ struct coop_net_callbacks {
 	int (*open)(void *driver);
 	int (*stop)(void *driver);
 	netdev_tx_t (*start_xmit)(void *driver, struct sk_buff *skb, bool more);
+	int (*poll)(void *driver, int budget);
 	void (*tx_timeout)(void *driver);
 	int (*set_address)(void *driver, const u8 *address);
 	int (*set_mtu)(void *driver, unsigned int mtu);
@@ -63,17 +64,15 @@ const char *coop_net_name(struct net_device *dev);
 struct napi_struct *coop_net_napi(struct net_device *dev);
 
 void coop_net_set_carrier(struct net_device *dev, bool up, u32 mbits, bool full_duplex);
-void coop_net_start_queue(struct net_device *dev);
 void coop_net_stop_queue(struct net_device *dev);
 void coop_net_wake_queue(struct net_device *dev);
 bool coop_net_sent(struct net_device *dev, unsigned int bytes, bool more);
 void coop_net_completed(struct net_device *dev, unsigned int frames, unsigned int bytes);
 void coop_net_reset_queue(struct net_device *dev);
 
-void coop_net_bh_disable(void);
-void coop_net_bh_enable(void);
 void coop_net_receive(struct net_device *dev, struct sk_buff *skb);
-void coop_net_flush(struct net_device *dev);
+void coop_net_schedule_poll(struct net_device *dev);
+bool coop_net_complete_poll(struct net_device *dev, int work);
 
 /* --- frames.c --- */
 

@@ -9,19 +9,22 @@
 //! | --- | --- |
 //! | [`Interface`], [`Registration`], [`Operations`] | a `struct net_device`, and what the stack asks of it |
 //! | [`Skb`] | one frame, owned |
-//! | [`BhOff`], [`Gro`] | the way up: frames enter the stack with bottom halves off |
+//! | [`Poll`], [`BhOff`] | the softirq in which frames go up the stack |
+//! | [`Alarm`] | time to pass in a coroutine |
 //! | [`RxBuffers`], [`TxFrames`] | memory that the device writes, and reads |
 //! | [`enable`], [`request_irq`], [`Regs`] | the PCI function, its interrupt, its registers |
 //! | [`Stats`] | counters, written by the driver, read by anybody |
 
+mod alarm;
 mod stats;
 mod sys;
 
+pub(crate) use self::alarm::Alarm;
 pub(crate) use self::stats::Stats;
 pub(crate) use self::sys::{
-    gro::{BhOff, Gro},
     interface::{Filter, Interface, Link, Offloads, Operations, Registration, Traits},
     pci::{enable, request_irq, Regs},
+    poll::{BhOff, Poll},
     rx_buffers::RxBuffers,
     skb::Skb,
     tx_frames::{Offload, Sent, TxFrames},

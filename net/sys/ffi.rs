@@ -19,6 +19,7 @@ pub(super) struct Callbacks {
     pub(super) open: unsafe extern "C" fn(*mut c_void) -> c_int,
     pub(super) stop: unsafe extern "C" fn(*mut c_void) -> c_int,
     pub(super) start_xmit: unsafe extern "C" fn(*mut c_void, *mut sk_buff, bool) -> c_int,
+    pub(super) poll: unsafe extern "C" fn(*mut c_void, c_int) -> c_int,
     pub(super) tx_timeout: unsafe extern "C" fn(*mut c_void),
     pub(super) set_address: unsafe extern "C" fn(*mut c_void, *const u8) -> c_int,
     pub(super) set_mtu: unsafe extern "C" fn(*mut c_void, c_uint) -> c_int,
@@ -91,16 +92,14 @@ extern "C" {
         mbits: u32,
         full_duplex: bool,
     );
-    pub(super) fn coop_net_start_queue(dev: *mut net_device);
     pub(super) fn coop_net_stop_queue(dev: *mut net_device);
     pub(super) fn coop_net_wake_queue(dev: *mut net_device);
     pub(super) fn coop_net_sent(dev: *mut net_device, bytes: c_uint, more: bool) -> bool;
     pub(super) fn coop_net_completed(dev: *mut net_device, frames: c_uint, bytes: c_uint);
     pub(super) fn coop_net_reset_queue(dev: *mut net_device);
-    pub(super) fn coop_net_bh_disable();
-    pub(super) fn coop_net_bh_enable();
     pub(super) fn coop_net_receive(dev: *mut net_device, skb: *mut sk_buff);
-    pub(super) fn coop_net_flush(dev: *mut net_device);
+    pub(super) fn coop_net_schedule_poll(dev: *mut net_device);
+    pub(super) fn coop_net_complete_poll(dev: *mut net_device, work: c_int) -> bool;
     pub(super) fn coop_net_rx_alloc(
         dev: *mut device,
         len: c_uint,

@@ -4,7 +4,7 @@
 //!
 //! C header: [`include/linux/netdevice.h`](srctree/include/linux/netdevice.h)
 
-use core::ptr::NonNull;
+use core::{cell::UnsafeCell, ptr::NonNull};
 
 use kernel::{
     bindings,
@@ -16,7 +16,12 @@ use kernel::{
     sync::Arc,
 };
 
-use super::{ffi, gro::Gro, raw_device, skb::Skb};
+use super::{
+    ffi,
+    poll::{BhOff, Poll},
+    raw_device,
+    skb::Skb,
+};
 use crate::net::Stats;
 
 /// What the network stack asks of a driver.
@@ -27,12 +32,16 @@ pub(crate) trait Operations: Send + Sync + 'static {
     /// The interface goes down, and cannot refuse. May sleep; `rtnl` is held.
     fn stop(&self);
 
-    /// Takes a frame to send, or hands it back if there is no room for it. With `more`, another one
-    /// follows at once, and the device need not be told before.
+    /// Takes a frame to send. With `more`, another one follows at once, and the device need not be
+    /// told before. A frame that is handed back comes again soon; when there is no room for the
+    /// next one, the driver [stops the queue](Interface::stop_queue).
+    fn start_xmit(&self, bh: &BhOff, frame: Skb, more: bool) -> Result<(), Skb>;
+
+    /// Takes frames from the device, up to the budget, and passes them on; returns how many. If
+    /// fewer than the budget, it has to [complete](Poll::complete) the poll before.
     ///
-    /// Bottom halves are off. After a frame was handed back, the queue stays stopped until the
-    /// driver makes room and says so with [`Interface::wake_queue`].
-    fn start_xmit(&self, frame: Skb, more: bool) -> Result<(), Skb>;
+    /// Runs in a softirq, soon after [`Interface::schedule_poll`], and never twice at once.
+    fn poll(&self, poll: Poll<'_>) -> usize;
 
     /// The queue has been stopped for too long. Bottom halves are off.
     fn tx_timeout(&self);
@@ -132,7 +141,7 @@ impl Drop for Inner {
 impl Interface {
     /// Makes an interface of the device `parent`; it is not there for anybody until it is
     /// [registered](Registration::new).
-    pub(crate) fn new(parent: &Device<Bound>, traits: &Traits) -> Result<(Self, Gro)> {
+    pub(crate) fn new(parent: &Device<Bound>, traits: &Traits) -> Result<Self> {
         let traits = ffi::Traits {
             features: traits.offloads.0,
             hw_features: traits.offloads.0,
@@ -151,10 +160,7 @@ impl Interface {
             },
             GFP_KERNEL,
         );
-        let interface = Self(inner?);
-        // SAFETY: The one call for this interface.
-        let gro = unsafe { Gro::new(interface.clone()) };
-        Ok((interface, gro))
+        Ok(Self(inner?))
     }
 
     pub(super) fn as_ptr(&self) -> *mut bindings::net_device {
@@ -178,11 +184,23 @@ impl Interface {
         unsafe { ffi::coop_net_set_carrier(self.as_ptr(), link.up, link.mbits, link.full_duplex) };
     }
 
-    /// Call after making room for frames: if [`Operations::start_xmit`] handed one back, the stack
-    /// tries again. Costs next to nothing otherwise.
+    /// Keeps the stack from sending; under the same exclusion as
+    /// [`wake_queue`](Self::wake_queue).
+    pub(crate) fn stop_queue(&self) {
+        // SAFETY: `dev` is valid.
+        unsafe { ffi::coop_net_stop_queue(self.as_ptr()) };
+    }
+
+    /// Lets the stack send again.
     pub(crate) fn wake_queue(&self) {
         // SAFETY: `dev` is valid; on a closed interface the queue belongs to the no-op discipline.
         unsafe { ffi::coop_net_wake_queue(self.as_ptr()) };
+    }
+
+    /// Has [`Operations::poll`] called soon; if it runs already, once more. Any context.
+    pub(crate) fn schedule_poll(&self) {
+        // SAFETY: `dev` is valid. While the interface is down nothing happens.
+        unsafe { ffi::coop_net_schedule_poll(self.as_ptr()) };
     }
 
     /// A frame of `bytes` was put into the ring (byte queue limits). Whether to tell the device so
@@ -220,6 +238,8 @@ pub(crate) struct Registration<T: Operations> {
 struct State<T> {
     interface: Interface,
     operations: T,
+    /// Of the poll.
+    frames: UnsafeCell<KVec<Skb>>,
 }
 
 // SAFETY: Owns an interface and a box; both may be moved to another thread with `T`.
@@ -235,6 +255,7 @@ impl<T: Operations> Registration<T> {
             State {
                 interface: interface.clone(),
                 operations,
+                frames: UnsafeCell::new(Poll::room()?),
             },
             GFP_KERNEL,
         )?;
@@ -265,6 +286,7 @@ impl<T: Operations> Registration<T> {
         open: Self::open,
         stop: Self::stop,
         start_xmit: Self::start_xmit,
+        poll: Self::poll,
         tx_timeout: Self::tx_timeout,
         set_address: Self::set_address,
         set_mtu: Self::set_mtu,
@@ -277,14 +299,7 @@ impl<T: Operations> Registration<T> {
     unsafe extern "C" fn open(driver: *mut c_void) -> c_int {
         // SAFETY: By the caller's promise.
         let state = unsafe { &*driver.cast::<State<T>>() };
-        match state.operations.open() {
-            Ok(()) => {
-                // SAFETY: `dev` is valid.
-                unsafe { ffi::coop_net_start_queue(state.interface.as_ptr()) };
-                0
-            }
-            Err(error) => error.to_errno(),
-        }
+        from_result(|| state.operations.open().map(|()| 0))
     }
 
     /// # Safety
@@ -293,8 +308,6 @@ impl<T: Operations> Registration<T> {
     unsafe extern "C" fn stop(driver: *mut c_void) -> c_int {
         // SAFETY: By the caller's promise.
         let state = unsafe { &*driver.cast::<State<T>>() };
-        // SAFETY: `dev` is valid.
-        unsafe { ffi::coop_net_stop_queue(state.interface.as_ptr()) };
         state.operations.stop();
         0
     }
@@ -312,29 +325,29 @@ impl<T: Operations> Registration<T> {
         let Some(skb) = NonNull::new(skb) else {
             return ffi::NETDEV_TX_OK;
         };
-        // SAFETY: By the caller's promise.
-        let frame = unsafe { Skb::from_raw(skb) };
-        let Err(frame) = state.operations.start_xmit(frame, more) else {
-            return ffi::NETDEV_TX_OK;
-        };
-
-        // No room. Say so, and look once more: if room was made before the driver could see the
-        // queue stopped, nobody would ever wake it. The barrier in between pairs with the one in
-        // `coop_net_wake_queue`.
-        //
-        // SAFETY: `dev` is valid.
-        unsafe { ffi::coop_net_stop_queue(state.interface.as_ptr()) };
-        match state.operations.start_xmit(frame, more) {
-            Ok(()) => {
-                // SAFETY: `dev` is valid.
-                unsafe { ffi::coop_net_wake_queue(state.interface.as_ptr()) };
-                ffi::NETDEV_TX_OK
-            }
+        // SAFETY: By the caller's promise; the stack calls with bottom halves off.
+        let (frame, bh) = unsafe { (Skb::from_raw(skb), BhOff::new()) };
+        match state.operations.start_xmit(&bh, frame, more) {
+            Ok(()) => ffi::NETDEV_TX_OK,
             Err(frame) => {
                 frame.into_raw();
                 ffi::NETDEV_TX_BUSY
             }
         }
+    }
+
+    /// # Safety
+    ///
+    /// See [`Self::open`]; called as a poll, which never runs twice at once.
+    unsafe extern "C" fn poll(driver: *mut c_void, budget: c_int) -> c_int {
+        // SAFETY: By the caller's promise. Only polls use `frames`.
+        let (state, frames) = unsafe {
+            let state = &*driver.cast::<State<T>>();
+            (state, &mut *state.frames.get())
+        };
+        // SAFETY: This is the poll.
+        let poll = unsafe { Poll::new(&state.interface, frames, budget) };
+        state.operations.poll(poll) as c_int
     }
 
     /// # Safety

@@ -3,9 +3,9 @@
 //! The part of the glue that touches C: all `unsafe` is here.
 
 mod ffi;
-pub(super) mod gro;
 pub(super) mod interface;
 pub(super) mod pci;
+pub(super) mod poll;
 pub(super) mod rx_buffers;
 pub(super) mod skb;
 pub(super) mod tx_frames;

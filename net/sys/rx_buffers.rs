@@ -14,7 +14,7 @@ use kernel::{
     sync::aref::ARef,
 };
 
-use super::{ffi, gro::BhOff, interface::Interface, raw_device, skb::Skb};
+use super::{ffi, interface::Interface, poll::BhOff, raw_device, skb::Skb};
 
 /// A buffer, and where the device finds it.
 #[derive(Clone, Copy)]

@@ -13,7 +13,7 @@ use kernel::{
     sync::aref::ARef,
 };
 
-use super::{ffi, gro::BhOff, raw_device, skb::Skb};
+use super::{ffi, poll::BhOff, raw_device, skb::Skb};
 
 /// What the device is to do with a frame while it sends it. Offsets and lengths are in bytes, from
 /// the first one of the frame.

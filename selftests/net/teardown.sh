@@ -109,8 +109,9 @@ no_leak()
 	read -r kib mapped < <(in_use)
 	load_driver && adopt_coop || return
 	echo "# before: $kib_then KiB, $mapped_then mapped; after: $kib KiB, $mapped mapped"
-	# The other NIC's ring alone has 256 mappings, so that a 0 would prove nothing.
-	[ "$mapped_then" -gt 0 ] && [ "$mapped" -le "$mapped_then" ] &&
+	# The other NIC's ring alone has 256 mappings, so that a 0 would prove nothing; and one
+	# or two of its frames come and go.
+	[ "$mapped_then" -gt 0 ] && [ "$mapped" -le $((mapped_then + 4)) ] &&
 		[ $((kib - kib_then)) -lt 1024 ]
 }
 
