@@ -159,16 +159,23 @@ impl<Q: Send + 'static, R: Send + 'static> Caller<Q, R> {
                 return Err(e);
             }
         }
-        self.wait_for_reply(slot, patience)
+        // SAFETY: `me` is the current thread.
+        unsafe { self.wait_for_reply(me, slot, patience) }
     }
 
     /// Waits for the reply to a call that was sent.
-    pub(crate) fn wait_for_reply(&self, slot: &Slot<R>, patience: Patience) -> Result<R> {
-        let Some(me) = Thread::current() else {
-            self.slots.abandon(slot);
-            return Err(EAGAIN);
-        };
-        let mut me = Some(WakeRef::Thread(me));
+    ///
+    /// # Safety
+    ///
+    /// `me` is the current thread.
+    pub(crate) unsafe fn wait_for_reply(
+        &self,
+        me: *mut task_struct,
+        slot: &Slot<R>,
+        patience: Patience,
+    ) -> Result<R> {
+        // SAFETY: The current thread is alive.
+        let mut me = Some(WakeRef::Thread(unsafe { Thread::of(me) }));
         // Asked for the first time with the thread's state set: then registering will do.
         let ready = || match me.take() {
             Some(me) => !slot.cell.wait(me),

@@ -94,6 +94,8 @@ pub struct Executor {
     pub(crate) begun: AtomicBool,
     /// The domain has ended.
     pub(crate) over: AtomicBool,
+    /// The home thread is wanted for one of the next two.
+    pub(crate) wanted: AtomicBool,
     /// The home thread is to end.
     pub(crate) stop: AtomicBool,
     /// A module whose coroutines are to be dropped; null when that is done.
@@ -148,6 +150,7 @@ impl Executor {
             faulted: AtomicBool::new(false),
             begun: AtomicBool::new(false),
             over: AtomicBool::new(false),
+            wanted: AtomicBool::new(false),
             stop: AtomicBool::new(false),
             purging: AtomicPtr::new(ptr::null_mut()),
             spin,
@@ -362,15 +365,7 @@ impl Executor {
     pub(crate) fn run_some(&self) -> bool {
         with_context(self, |cx| {
             let mut tick = self.stats.start_batch();
-            if self.queue.0.has_work() {
-                self.collect();
-            }
-            let Some(first) = self.pop() else {
-                return false;
-            };
-            // SAFETY: We are the runner, and it just came out of the queue.
-            unsafe { self.run_timed(first, cx) };
-            let mut polls: usize = 1;
+            let mut polls: usize = 0;
             let mut more = true;
             for _ in 0..ROUNDS {
                 if self.queue.0.has_work() {
@@ -385,7 +380,7 @@ impl Executor {
                     unsafe { self.run_one(header, cx) };
                     left = left.wrapping_sub(1);
                     if context::ticks() != tick {
-                        tick = self.stats.tick_passed(tick, self.last_name());
+                        tick = self.stats.tick_passed(tick, || self.last_name());
                     }
                 }
                 polls = polls.wrapping_add(ROUND.wrapping_sub(left));
@@ -393,6 +388,9 @@ impl Executor {
                     more = false;
                     break;
                 }
+            }
+            if polls == 1 {
+                self.stats.polled(|| self.last_name());
             }
             self.stats.polls.add(polls as u64);
             more
@@ -412,19 +410,6 @@ impl Executor {
                 None => c"?",
             },
         }
-    }
-
-    /// # Safety
-    ///
-    /// As for [`run_one`](Self::run_one).
-    #[inline(never)]
-    unsafe fn run_timed(&self, header: NonNull<Header>, cx: &mut Context<'_>) {
-        // SAFETY: The executor's reference keeps it valid.
-        let name = unsafe { header.as_ref() }.name_ptr();
-        // SAFETY: Per the function's contract.
-        unsafe { self.run_one(header, cx) };
-        // SAFETY: The name belongs to the driver, which is there as long as we run.
-        self.stats.polled(unsafe { CStr::from_char_ptr(name) });
     }
 
     /// Runs coroutines until `done`, until none is ready, or `budget` polls were made. Runner only.
@@ -506,13 +491,10 @@ impl Executor {
     #[cold]
     #[inline(never)]
     pub(crate) unsafe fn poll_in_place_timed(&self, header: NonNull<Header>, cx: &mut Context<'_>) {
-        // SAFETY: The executor's reference keeps it valid.
-        let name = unsafe { header.as_ref() }.name_ptr();
-        self.stats.mark();
+        self.stats.start_batch();
         // SAFETY: Per the function's contract.
         unsafe { self.poll_in_place(header, cx) };
-        // SAFETY: The name belongs to the driver, which is there as long as we run.
-        self.stats.polled(unsafe { CStr::from_char_ptr(name) });
+        self.stats.polled(|| self.last_name());
     }
 
     /// A coroutine that is new, is to be dropped, or is gone; whether to poll it.

@@ -172,7 +172,7 @@ impl Executor {
 
     /// Runs `f`, which drops futures and may sleep for that, with the baton but with bottom halves
     /// on. (A softirq on top of it does not get the baton.)
-    fn with_bh_on(&self, f: impl FnOnce()) {
+    pub(crate) fn with_bh_on(&self, f: impl FnOnce()) {
         if !self.bh {
             return f();
         }
@@ -205,12 +205,9 @@ impl Body for Executor {
                 break;
             }
             let more = self.run_some();
-            if self.is_wanted() {
-                if self.stop.load(Relaxed) {
-                    self.with_bh_on(|| self.end(ptr::null()));
-                    break;
-                }
-                self.with_bh_on(|| self.purge_now());
+            if self.is_wanted() && self.attend() {
+                self.with_bh_on(|| self.end(ptr::null()));
+                break;
             }
             if more {
                 // Others may want the domain, or the CPU.

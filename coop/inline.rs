@@ -83,7 +83,7 @@ impl<Q: Send + 'static, R: Send + 'static> Caller<Q, R> {
         // SAFETY: We are the runner.
         let Some(header) = (unsafe { shared.idle_listener() }) else {
             // SAFETY: As entered.
-            return unsafe { self.call_through_queue(me, mark, slot, request, patience) };
+            return unsafe { self.call_through_queue(me, &mut mark, slot, request, patience) };
         };
         let timed = executor.stats.start_inline();
         // SAFETY: We are the runner; `idle_listener` says that it may be polled.
@@ -100,7 +100,7 @@ impl<Q: Send + 'static, R: Send + 'static> Caller<Q, R> {
         // SAFETY: The slot is the caller's.
         let Some(value) = (unsafe { slot.take_reply() }) else {
             // SAFETY: As entered.
-            return unsafe { self.call_on(me, mark, slot, patience) };
+            return unsafe { self.call_on(me, &mut mark, slot, patience) };
         };
         executor.stats.inline_calls.add(1);
         // SAFETY: We are the runner, as entered.
@@ -122,7 +122,7 @@ impl<Q: Send + 'static, R: Send + 'static> Caller<Q, R> {
     unsafe fn call_on(
         &self,
         me: *mut task_struct,
-        mark: Mark,
+        mark: &mut Mark,
         slot: &Slot<R>,
         patience: Patience,
     ) -> Result<R> {
@@ -145,7 +145,7 @@ impl<Q: Send + 'static, R: Send + 'static> Caller<Q, R> {
     unsafe fn call_through_queue(
         &self,
         me: *mut task_struct,
-        mut mark: Mark,
+        mark: &mut Mark,
         slot: &Slot<R>,
         request: Request<Q, R>,
         patience: Patience,
@@ -159,7 +159,7 @@ impl<Q: Send + 'static, R: Send + 'static> Caller<Q, R> {
         // SAFETY: We are the runner, and the request is gone.
         unsafe {
             self.slots.put_inline(slot);
-            self.sender.executor().leave_inline(me, &mut mark);
+            self.sender.executor().leave_inline(me, mark);
         }
         self.wait_to_call(Stage::Start(message), patience)
     }
@@ -173,7 +173,7 @@ impl<Q: Send + 'static, R: Send + 'static> Caller<Q, R> {
     unsafe fn run_for_answer(
         &self,
         me: *mut task_struct,
-        mut mark: Mark,
+        mark: &mut Mark,
         slot: &Slot<R>,
         patience: Patience,
     ) -> Result<R> {
@@ -182,8 +182,9 @@ impl<Q: Send + 'static, R: Send + 'static> Caller<Q, R> {
         // Nobody needs to wake us, if the answer is there.
         slot.cell.leave_inline(me.cast_const().cast());
         // SAFETY: As entered.
-        unsafe { executor.leave_inline(me, &mut mark) };
-        self.wait_for_reply(slot, patience)
+        unsafe { executor.leave_inline(me, mark) };
+        // SAFETY: `me` is the current thread.
+        unsafe { self.wait_for_reply(me, slot, patience) }
     }
 
     /// Waits for the baton, and runs the domain until the call of `slot`, which was sent, is

@@ -225,26 +225,29 @@ impl<T> Shared<T> {
         false
     }
 
-    /// The coroutine that is being polled has looked, and left its waiter.
+    /// Consumes the receiver's signal (`true`), or leaves the coroutine that is being polled to be
+    /// woken (`false`).
     ///
     /// # Safety
     ///
     /// As for [`still_listens`](Self::still_listens).
-    #[cold]
-    #[inline(never)]
-    pub(crate) unsafe fn listen(&self) {
+    #[inline]
+    pub(crate) unsafe fn poll_receiver(&self) -> bool {
         // SAFETY: The coroutine that is being polled is valid.
         let me = unsafe { &*self.executor.current() };
-        // SAFETY: By the type's invariant; the old reference is dropped after the access.
-        let listener = unsafe { &mut *self.listener.get() };
-        if !listener
-            .as_ref()
-            .is_some_and(|l| core::ptr::eq(l.header(), me))
-        {
-            let old = listener.replace(TaskRef::of(me));
-            drop(old);
+        if self.receiver.poll_wait(|| WakeRef::Task(TaskRef::of(me))) {
+            return true;
         }
-        self.listening.store(true, Relaxed);
+        if self.executor.inline {
+            // SAFETY: By the type's invariant; the old reference is dropped after the access.
+            let listener = unsafe { &mut *self.listener.get() };
+            if !listener.as_ref().is_some_and(|l| core::ptr::eq(l.header(), me)) {
+                let old = listener.replace(TaskRef::of(me));
+                drop(old);
+            }
+            self.listening.store(true, Relaxed);
+        }
+        false
     }
 }
 

@@ -46,12 +46,46 @@ impl<T: Send> Receiver<T> {
     }
 
     /// The next message, if there is one.
-    #[inline]
+    #[inline(never)]
     pub fn try_recv(&mut self) -> Option<T> {
+        self.look()
+    }
+
+    #[inline(always)]
+    fn look(&mut self) -> Option<T> {
         let message = self.pop()?;
         self.shared.room.made();
         self.count();
         Some(message)
+    }
+
+    /// The next message from the lanes, or registers for one: `Pending`. `inside`: the caller is a
+    /// coroutine of the domain.
+    #[inline(never)]
+    fn poll_lanes(&mut self, cx: &Context<'_>, inside: bool) -> Poll<Option<T>> {
+        loop {
+            // A signal from before the look needs no second look.
+            self.shared.receiver.try_wait();
+            if let Some(message) = self.look() {
+                return Poll::Ready(Some(message));
+            }
+            let shared = &*self.shared;
+            // Who waits for room has signalled.
+            shared.room.made();
+            if shared.senders.load(Acquire) == 0 {
+                // What the last sender sent, it sent before it went.
+                return Poll::Ready(self.try_recv());
+            }
+            let signalled = if inside {
+                // SAFETY: The coroutine that is polled is us.
+                unsafe { shared.poll_receiver() }
+            } else {
+                poll_cell(&shared.receiver, cx)
+            };
+            if !signalled {
+                return Poll::Pending;
+            }
+        }
     }
 
     #[inline(always)]
@@ -69,7 +103,7 @@ impl<T: Send> Receiver<T> {
         self.calls = true;
     }
 
-    #[inline]
+    #[inline(always)]
     fn pop(&mut self) -> Option<T> {
         if self.row == 0 {
             self.next = self.next.wrapping_add(1);
@@ -85,7 +119,7 @@ impl<T: Send> Receiver<T> {
 
     /// The next message from lanes `base..base + 64`, those in the set `used`, beginning with
     /// `start`.
-    #[inline]
+    #[inline(always)]
     fn pop_from(&mut self, used: u64, base: usize, start: usize) -> Option<T> {
         let mut lanes = used.rotate_right(start as u32);
         while lanes != 0 {
@@ -105,6 +139,7 @@ impl<T: Send> Receiver<T> {
     }
 
     #[cold]
+    #[inline(never)]
     fn pop_from_many(&mut self) -> Option<T> {
         let words = self.shared.used.len().max(1);
         let first = self.next / 64 % words;
@@ -120,7 +155,7 @@ impl<T: Send> Receiver<T> {
     }
 
     /// The next message of lane `index`, or one that has to come before it.
-    #[inline]
+    #[inline(always)]
     fn pop_lane(&mut self, index: usize) -> Option<T> {
         let lane = self.shared.lanes.get(index)?.as_ref()?;
         // SAFETY: There is one receiver, and this is its `&mut self`: the only consumer.
@@ -186,11 +221,11 @@ pub struct Recv<'a, T> {
 impl<T: Send> Future for Recv<'_, T> {
     type Output = Option<T>;
 
-    #[inline]
+    #[inline(always)]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let shared = &*self.receiver.shared;
         let inside = shared.executor.is_polling_with(cx);
-        if inside {
+        if inside && shared.executor.inline {
             // SAFETY: We are the runner.
             if let Some(message) = unsafe { shared.take_laid() } {
                 self.receiver.count();
@@ -201,27 +236,7 @@ impl<T: Send> Future for Recv<'_, T> {
                 return Poll::Pending;
             }
         }
-        loop {
-            // A signal from before the look needs no second look.
-            self.receiver.shared.receiver.try_wait();
-            if let Some(message) = self.receiver.try_recv() {
-                return Poll::Ready(Some(message));
-            }
-            let shared = &*self.receiver.shared;
-            // Who waits for room has signalled.
-            shared.room.made();
-            if shared.senders.load(Acquire) == 0 {
-                // What the last sender sent, it sent before it went.
-                return Poll::Ready(self.receiver.try_recv());
-            }
-            if !poll_cell(&shared.receiver, cx) {
-                if inside {
-                    // SAFETY: As above.
-                    unsafe { shared.listen() };
-                }
-                return Poll::Pending;
-            }
-        }
+        self.receiver.poll_lanes(cx, inside)
     }
 }
 

@@ -19,6 +19,7 @@ impl Counter {
     }
 
     /// The value.
+    #[inline]
     pub fn get(&self) -> u64 {
         self.0.load(Relaxed)
     }
@@ -93,9 +94,9 @@ impl Stats {
 
     /// The runner begins to poll coroutines; returns the tick.
     ///
-    /// Time stamps cost as much as a poll. So the first poll of a batch is timed, which is all of
-    /// them in a domain that is not busy; of the others those are found during which a timer tick
-    /// has passed. What takes less, in a busy domain, may go unnoticed.
+    /// Time stamps cost as much as a poll. So a poll is timed if it is the only one of its batch, as
+    /// most are in a domain that is not busy; of the others those are found during which a timer
+    /// tick has passed. What takes less, in a busy domain, may go unnoticed.
     #[inline]
     pub(crate) fn start_batch(&self) -> usize {
         self.mark.store(cycles(), Relaxed);
@@ -105,7 +106,7 @@ impl Stats {
     /// A poll has ended, and a tick has passed since `since`; returns the tick. The time since the
     /// last stamp is its own, if that is a tick or more.
     #[cold]
-    pub(crate) fn tick_passed(&self, since: usize, name: &CStr) -> usize {
+    pub(crate) fn tick_passed<'a>(&self, since: usize, name: impl FnOnce() -> &'a CStr) -> usize {
         let tick = ticks();
         if tick.wrapping_sub(since) > 1 {
             self.polled(name);
@@ -117,13 +118,13 @@ impl Stats {
 
     /// A poll that is timed has ended. Runner only.
     #[inline]
-    pub(crate) fn polled(&self, name: &CStr) {
+    pub(crate) fn polled<'a>(&self, name: impl FnOnce() -> &'a CStr) {
         let now = cycles();
         let took = now.wrapping_sub(self.mark.load(Relaxed));
-        self.mark.store(now, Relaxed);
         if took > self.longest.load(Relaxed) {
-            self.record(took, name);
+            self.record(took, name());
         }
+        self.mark.store(now, Relaxed);
     }
 
     /// Counts the poll of an inline call; whether it is to be timed, as one of 64 is.
@@ -132,11 +133,6 @@ impl Stats {
         let polls = self.polls.get();
         self.polls.0.store(polls.wrapping_add(1), Relaxed);
         polls % 64 == 0
-    }
-
-    /// The time of the poll that begins now is wanted.
-    pub(crate) fn mark(&self) {
-        self.mark.store(cycles(), Relaxed);
     }
 
     /// Messages received, requests among them.

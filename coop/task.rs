@@ -259,6 +259,7 @@ unsafe impl Sync for TaskRef {}
 
 impl TaskRef {
     /// Another reference to the coroutine of `header`.
+    #[inline]
     pub(crate) fn of(header: &Header) -> Self {
         header.state.get();
         // INVARIANT: The reference was just taken.

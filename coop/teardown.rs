@@ -113,6 +113,7 @@ impl Executor {
         }));
         let request = ptr::from_ref(&*purge).cast_mut();
         self.purging.store(request, Release);
+        self.wanted.store(true, Release);
         // Pairs with the fence in `tear_down`: it sees the request, or we see that it has begun.
         fence(SeqCst);
         if self.is_closed() && self.purging.swap(ptr::null_mut(), AcqRel) == request {
@@ -123,7 +124,7 @@ impl Executor {
     }
 
     /// The home thread's part of [`purge`](Self::purge).
-    pub(crate) fn purge_now(&self) {
+    fn purge_now(&self) {
         let request = self.purging.swap(ptr::null_mut(), AcqRel);
         // SAFETY: Who made the request keeps it until it is completed.
         let Some(purge) = (unsafe { request.as_ref() }) else {
@@ -151,12 +152,26 @@ impl Executor {
     /// Whether the home thread has something to do besides running coroutines.
     #[inline]
     pub(crate) fn is_wanted(&self) -> bool {
-        self.stop.load(Relaxed) || !self.purging.load(Relaxed).is_null()
+        self.wanted.load(Relaxed)
+    }
+
+    /// What the home thread has to do besides running coroutines; `true` if that is to end. Runner
+    /// only.
+    #[cold]
+    pub(crate) fn attend(&self) -> bool {
+        // Acquires what was asked for before; later ones set it again.
+        self.wanted.swap(false, AcqRel);
+        if self.stop.load(Relaxed) {
+            return true;
+        }
+        self.with_bh_on(|| self.purge_now());
+        false
     }
 
     /// Tells the home thread to end, which it does when the coroutine of the moment awaits.
     pub(crate) fn stop(&self) {
         self.stop.store(true, Release);
+        self.wanted.store(true, Release);
         // A full barrier between the store and the look at the thread's state.
         self.wake_home();
     }

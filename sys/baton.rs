@@ -114,19 +114,18 @@ impl Baton {
     /// else wants this one; takes it if so. Task context.
     pub fn spin(&self, me: *mut task_struct) -> bool {
         #[cfg(not(any(CONFIG_DEBUG_RT_MUTEXES, CONFIG_DEBUG_LOCK_ALLOC)))]
-        for _ in 0..SPINS {
+        for turn in 0..SPINS {
             let owner = self.owner().load(Relaxed);
             if owner.is_null() {
                 if self.try_lock(me) {
                     return true;
                 }
-            } else if owner.addr() & 1 != 0 {
-                // Others wait already: not past them.
-                return false;
-            }
-            // SAFETY: Looks at the thread, if it is still the owner, and at this CPU.
-            if !unsafe { ffi::coop_owner_on_cpu(self.owner().as_ptr(), owner) } {
-                return false;
+            } else if turn % LOOK_EVERY == 0 {
+                let owner = owner.map_addr(|a| a & !1);
+                // SAFETY: Looks at the thread, if it is still the owner, and at this CPU.
+                if !unsafe { ffi::coop_owner_on_cpu(self.owner().as_ptr(), owner) } {
+                    return false;
+                }
             }
             core::hint::spin_loop();
         }
@@ -135,9 +134,13 @@ impl Baton {
     }
 }
 
-/// Looks at the lock before a waiter sleeps: a few microseconds.
+/// Looks at the lock before a waiter sleeps: some ten microseconds, a context switch or two.
 #[cfg(not(any(CONFIG_DEBUG_RT_MUTEXES, CONFIG_DEBUG_LOCK_ALLOC)))]
-const SPINS: u32 = 128;
+const SPINS: u32 = 1024;
+
+/// Looks at the lock between two at its holder.
+#[cfg(not(any(CONFIG_DEBUG_RT_MUTEXES, CONFIG_DEBUG_LOCK_ALLOC)))]
+const LOOK_EVERY: u32 = 16;
 
 #[pinned_drop]
 impl PinnedDrop for Baton {

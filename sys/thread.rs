@@ -34,6 +34,27 @@ unsafe fn get(task: *mut bindings::task_struct) {
     unsafe { ffi::coop_get_task(task) };
 }
 
+/// One reference less: `put_task_struct()`.
+///
+/// # Safety
+///
+/// `task` is a valid thread, and the reference the caller's.
+#[inline]
+unsafe fn put(task: *mut bindings::task_struct) {
+    #[cfg(CONFIG_X86_64)]
+    {
+        // SAFETY: The thread is valid, and its count only changed by atomic instructions.
+        let usage = unsafe { AtomicI32::from_ptr(&raw mut (*task).usage.refs.counter) };
+        // If it is not the last, and not saturated; else as `refcount_dec_and_test()`.
+        let now = usage.load(Relaxed);
+        if now > 1 && usage.compare_exchange(now, now.wrapping_sub(1), Release, Relaxed).is_ok() {
+            return;
+        }
+    }
+    // SAFETY: Per the function's contract.
+    unsafe { ffi::coop_put_task(task) };
+}
+
 /// A counted reference to a thread; whoever has one may wake it.
 ///
 /// # Invariants
@@ -48,14 +69,19 @@ unsafe impl Send for Thread {}
 unsafe impl Sync for Thread {}
 
 impl Thread {
-    /// The current thread; `None` in softirq, hard interrupt and NMI.
+    /// A reference to `task`.
+    ///
+    /// # Safety
+    ///
+    /// `task` is a valid thread, as the current one is.
     #[inline]
-    pub fn current() -> Option<Self> {
-        let task = NonNull::new(super::context::current_task())?;
-        // SAFETY: The current thread is alive.
-        unsafe { get(task.as_ptr()) };
-        // INVARIANT: The reference was just taken.
-        Some(Thread(task))
+    pub unsafe fn of(task: *mut bindings::task_struct) -> Self {
+        // SAFETY: Per the function's contract, which also says that it is not null.
+        unsafe {
+            get(task);
+            // INVARIANT: The reference was just taken.
+            Thread(NonNull::new_unchecked(task))
+        }
     }
 
     /// Makes the thread runnable. Any context but NMI; about 90 instructions if it runs already.
@@ -103,7 +129,7 @@ impl Drop for Thread {
     #[inline]
     fn drop(&mut self) {
         // SAFETY: By the invariant the reference is ours.
-        unsafe { ffi::coop_put_task(self.0.as_ptr()) };
+        unsafe { put(self.0.as_ptr()) };
     }
 }
 
