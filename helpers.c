@@ -222,7 +222,7 @@ bool coop_owner_on_cpu(struct task_struct **word, struct task_struct *owner)
 
 	rcu_read_lock();
 	/* While the word says so, the thread is there; after that, RCU keeps it. */
-	if (((unsigned long)READ_ONCE(*word) & ~1ul) != (unsigned long)owner)
+	if (!owner || ((unsigned long)READ_ONCE(*word) & ~1ul) != (unsigned long)owner)
 		spin = !need_resched();
 	else
 		spin = owner_on_cpu(owner) && !need_resched();

@@ -241,7 +241,10 @@ impl<T> Shared<T> {
         if self.executor.inline {
             // SAFETY: By the type's invariant; the old reference is dropped after the access.
             let listener = unsafe { &mut *self.listener.get() };
-            if !listener.as_ref().is_some_and(|l| core::ptr::eq(l.header(), me)) {
+            if !listener
+                .as_ref()
+                .is_some_and(|l| core::ptr::eq(l.header(), me))
+            {
                 let old = listener.replace(TaskRef::of(me));
                 drop(old);
             }

@@ -47,7 +47,11 @@ unsafe fn put(task: *mut bindings::task_struct) {
         let usage = unsafe { AtomicI32::from_ptr(&raw mut (*task).usage.refs.counter) };
         // If it is not the last, and not saturated; else as `refcount_dec_and_test()`.
         let now = usage.load(Relaxed);
-        if now > 1 && usage.compare_exchange(now, now.wrapping_sub(1), Release, Relaxed).is_ok() {
+        if now > 1
+            && usage
+                .compare_exchange(now, now.wrapping_sub(1), Release, Relaxed)
+                .is_ok()
+        {
             return;
         }
     }
