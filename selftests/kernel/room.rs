@@ -21,6 +21,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("room.many_wait", many_wait),
     ("room.receiver_goes_while_they_wait", receiver_goes),
     ("room.made_by_interrupts", made_by_interrupts),
+    ("room.made_by_looking", made_by_looking),
 ];
 
 const KINDS: [Where; 3] = [Where::Task, Where::Softirq, Where::HardIrq];
@@ -333,5 +334,32 @@ fn made_by_interrupts(log: &mut Log) -> Result {
     for task in tasks {
         check_eq!(log, join(task)?, Ok(Ok(())));
     }
+    Ok(())
+}
+
+/// Invariant 3: a receiver that never waits, but looks now and then, makes room as well.
+fn made_by_looking(log: &mut Log) -> Result {
+    let (to, from) = (domain(c"room")?, domain_on(c"sender", 0)?);
+    let (tx, mut rx) = to.mailbox_with::<u32>(room(1))?;
+    let t = tx.clone();
+    let thread = Worker::start(Some(0), move || (0..20).all(|i| t.post(i).is_ok()))?;
+    let task = from.spawn(c"sends", async move {
+        for i in 100..120 {
+            tx.send(i).await?;
+        }
+        Ok::<(), Error>(())
+    })?;
+    for taken in 0..40 {
+        let mut message = None;
+        let came = eventually(LONG, || {
+            message = rx.try_recv();
+            message.is_some()
+        });
+        check!(log, came, "stopped after {taken}");
+        // They wait by the time of the next look.
+        sys::sleep_ms(2);
+    }
+    check_eq!(log, thread.join(LONG), Some(true));
+    check_eq!(log, join(task)?, Ok(Ok(())));
     Ok(())
 }

@@ -74,8 +74,9 @@ fn saves_sleeps(log: &mut Log) -> Result {
     post_in_turn(&tx, &seen, TIMES)?;
     let after = counters(&domain);
     let (sleeps, hits) = (after.0 - before.0, after.1 - before.1);
-    // On a busy machine, threads of others may come between.
-    check!(log, hits > u64::from(TIMES / 2), "{before:?}, {after:?}");
+    // Most may come even before it begins to spin. On a busy machine, threads of others may come
+    // between.
+    check!(log, hits > 0, "{before:?}, {after:?}");
     check!(log, sleeps < u64::from(TIMES / 2), "{before:?}, {after:?}");
     Ok(())
 }
