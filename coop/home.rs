@@ -35,8 +35,8 @@ pub(crate) struct Spinning {
     limit: AtomicU32,
     /// What is spun next time.
     now: AtomicU32,
-    /// Times slept without spinning since the last attempt.
-    skipped: AtomicU32,
+    /// Times to sleep without spinning before the next attempt.
+    skip: AtomicU32,
     /// When the thread was woken for the first time.
     started: AtomicI64,
 }
@@ -57,7 +57,7 @@ impl Spinning {
             policy,
             limit: AtomicU32::new(limit),
             now: AtomicU32::new(limit),
-            skipped: AtomicU32::new(0),
+            skip: AtomicU32::new(0),
             started: AtomicI64::new(0),
         }
     }
@@ -78,28 +78,30 @@ impl Spinning {
     }
 
     /// For how long to spin now. Home thread only.
+    #[inline]
     fn begin(&self) -> u32 {
-        let now = self.now.load(Relaxed);
-        if now != 0 || self.limit.load(Relaxed) == 0 {
-            return now;
-        }
-        let skipped = self.skipped.load(Relaxed);
-        if skipped < RETRY {
-            self.skipped.store(skipped.wrapping_add(1), Relaxed);
+        let skip = self.skip.load(Relaxed);
+        if skip != 0 {
+            self.skip.store(skip.wrapping_sub(1), Relaxed);
             return 0;
         }
-        self.skipped.store(0, Relaxed);
-        self.limit.load(Relaxed)
+        self.now.load(Relaxed)
     }
 
     /// Whether it paid. Home thread only.
     fn end(&self, hit: bool, spun: u32) {
-        if self.policy == Spin::Auto {
+        if self.policy != Spin::Auto {
+            return;
+        }
+        let limit = self.limit.load(Relaxed);
+        if hit {
+            self.now.store(limit, Relaxed);
+        } else if spun / 2 >= limit / 16 {
+            self.now.store(spun / 2, Relaxed);
+        } else {
             // Below a fraction of the limit it cannot pay any more.
-            let limit = self.limit.load(Relaxed);
-            let next = if hit { limit } else { spun / 2 };
-            self.now
-                .store(if next < limit / 16 { 0 } else { next }, Relaxed);
+            self.skip.store(RETRY, Relaxed);
+            self.now.store(limit, Relaxed);
         }
     }
 }

@@ -66,6 +66,19 @@ pub(super) fn bh_runner() -> *mut bindings::task_struct {
     }
 }
 
+/// The current thread, where the caller knows that it is in task context.
+#[inline(always)]
+pub(super) fn this_task() -> *mut bindings::task_struct {
+    #[cfg(all(CONFIG_X86_64, CONFIG_SMP, not(CONFIG_PREEMPT_RT)))]
+    {
+        x86::current()
+    }
+    #[cfg(not(all(CONFIG_X86_64, CONFIG_SMP, not(CONFIG_PREEMPT_RT))))]
+    {
+        current_task()
+    }
+}
+
 /// The current thread if it may sleep, else null.
 #[inline(always)]
 pub(super) fn sleepable_task() -> *mut bindings::task_struct {

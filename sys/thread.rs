@@ -238,7 +238,7 @@ impl<B: Body> Drop for Kthread<B> {
 #[inline]
 fn set_state(state: u32) {
     // Its address does not change, and nobody else writes it while the thread runs.
-    let task = super::context::current_task();
+    let task = super::percpu::this_task();
     #[cfg(not(CONFIG_DEBUG_ATOMIC_SLEEP))]
     {
         // SAFETY: The current thread is valid, and its state is written by one instruction.
@@ -263,7 +263,7 @@ fn set_state(state: u32) {
 /// Sets the state of the current thread, which is awake, back.
 #[inline]
 fn set_running() {
-    let task = super::context::current_task();
+    let task = super::percpu::this_task();
     // SAFETY: The current thread is valid, and its state is written by one instruction. No barrier:
     // `__set_current_state()` has none either.
     unsafe { AtomicU32::from_ptr(&raw mut (*task).__state) }.store(bindings::TASK_RUNNING, Relaxed);
@@ -272,7 +272,7 @@ fn set_running() {
 /// Whether the current thread is being killed.
 #[inline]
 fn is_killed() -> bool {
-    let task = super::context::current_task();
+    let task = super::percpu::this_task();
     // SAFETY: The current thread is valid; its flags are read by one instruction.
     let flags = unsafe { (&raw const (*task).thread_info.flags).read_volatile() };
     // SAFETY: Looks at the current thread only.
