@@ -112,9 +112,10 @@ pub(crate) fn header_of(waker: &Waker) -> Option<&Header> {
 /// The executor that polls with `waker` at the moment, if it is that kind of waker.
 #[inline]
 pub(crate) fn executor_of(waker: &Waker) -> Option<&Executor> {
-    // SAFETY: A waker with this table is lent for a poll by the executor.
-    core::ptr::eq(waker.vtable(), &CURRENT_WAKER)
-        .then(|| unsafe { &*waker.data().cast::<Executor>() })
+    core::ptr::eq(waker.vtable(), &CURRENT_WAKER).then(|| {
+        // SAFETY: A waker with this table is lent for a poll by the executor.
+        unsafe { &*waker.data().cast::<Executor>() }
+    })
 }
 
 // As `TASK_WAKER`.

@@ -224,10 +224,10 @@ impl<T> Lines<T> {
         if at.position != before.position {
             self.release(at.position);
         }
-        // SAFETY: As for the window, which we were given.
-        self.consumer
-            .beyond
-            .with_mut(|beyond| unsafe { *beyond = memory.between(at.limit, tail) });
+        self.consumer.beyond.with_mut(|beyond| {
+            // SAFETY: As for the window, which we were given.
+            unsafe { *beyond = memory.between(at.limit, tail) }
+        });
         at
     }
 
@@ -311,12 +311,11 @@ impl<T> Staged<'_, T> {
 impl<T> Drop for Staged<'_, T> {
     #[inline(always)]
     fn drop(&mut self) {
-        // SAFETY: By the type invariants we are the only producer.
-        // INVARIANT: The window's position is published right below.
-        self.lines
-            .producer
-            .window
-            .with_mut(|window| unsafe { *window = self.at.into() });
+        self.lines.producer.window.with_mut(|window| {
+            // INVARIANT: The window's position is published right below.
+            // SAFETY: By the type invariants we are the only producer.
+            unsafe { *window = self.at.into() }
+        });
         self.lines.publish(self.at.position);
     }
 }

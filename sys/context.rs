@@ -175,5 +175,5 @@ pub fn is_alone_on_cpu() -> bool {
 #[inline(always)]
 pub fn ticks() -> usize {
     // SAFETY: An aligned word, which others write by one instruction.
-    unsafe { (&raw const bindings::jiffies).read_volatile() as usize }
+    unsafe { (&raw const bindings::jiffies).read_volatile() }
 }

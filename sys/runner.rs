@@ -51,6 +51,7 @@ pub struct Mark {
 impl Mark {
     /// A mark that is not set.
     #[inline]
+    #[allow(clippy::new_without_default)]
     pub const fn new() -> Self {
         Mark {
             notifier: MaybeUninit::uninit(),

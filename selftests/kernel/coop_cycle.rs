@@ -56,8 +56,10 @@ fn lodge(count: u32) -> Result {
         let left = harness::on_drop(move || pr_info!("lodger {i} is dropped\n"));
         let lodger = async move {
             let _left = left;
-            while i == 1 {
-                yield_now().await;
+            if i == 1 {
+                loop {
+                    yield_now().await;
+                }
             }
             harness::forever().await;
         };
