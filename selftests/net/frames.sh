@@ -32,13 +32,19 @@ counted()
 check "short frames are padded" frames short coop peer
 check "all sizes out, and counted" counted tx coop peer
 check "all sizes in, and counted" counted rx peer coop
+# What a test before left in the emulator's queues comes when the interface is up,
+# and nobody wants it: the kernel counts that as dropped. By now it has come.
+stale=$(counter coop rx_dropped)
 check "bursts out" frames burst coop peer 3000
 check "bursts in" frames burst peer coop 3000
 no_errors()
 {
-	local name
+	local name expected
 	for name in rx_errors rx_dropped tx_errors tx_dropped; do
-		[ "$(counter coop $name)" = 0 ] || { echo "# $name: $(counter coop $name)"; return 1; }
+		expected=0
+		[ $name = rx_dropped ] && expected=$stale
+		[ "$(counter coop $name)" = "$expected" ] ||
+			{ echo "# $name: $(counter coop $name), not $expected"; return 1; }
 	done
 }
 check "no errors are counted" no_errors
