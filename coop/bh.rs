@@ -60,8 +60,7 @@ impl Executor {
     /// [`enter_bh`](Self::enter_bh) has returned `true`, in this context.
     #[inline(always)]
     pub(crate) unsafe fn leave_bh(&self) {
-        // SAFETY: We are the runner.
-        if unsafe { !(*self.local.get()).queue.is_empty() } {
+        if self.has_left_over() {
             self.run_left_over();
         }
         self.forget_runner();
@@ -72,8 +71,7 @@ impl Executor {
     #[inline(never)]
     fn run_left_over(&self) {
         self.run_until(POLLS, || false);
-        // SAFETY: We are the runner.
-        if unsafe { !(*self.local.get()).queue.is_empty() } {
+        if self.has_left_over() {
             self.hand_over();
         }
     }

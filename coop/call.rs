@@ -149,8 +149,8 @@ impl<Q: Send + 'static, R: Send + 'static> Caller<Q, R> {
             return self.wait_to_call(Stage::Start(message), patience);
         };
         // SAFETY: The slot is one of ours, its call has just begun, and we keep the slots.
-        let reply = unsafe { Reply::new(slot, &self.slots) };
-        if let Err(e) = self.sender.try_post(Request { message, reply }) {
+        let request = unsafe { self.request(slot, message) };
+        if let Err(e) = self.sender.try_post(request) {
             return self.wait_to_call(Stage::Send(slot, e.into_inner()), patience);
         }
         if help {
@@ -202,6 +202,18 @@ impl<Q: Send + 'static, R: Send + 'static> Caller<Q, R> {
         block_on(patience, &mut ask)?
     }
 
+    /// The request for `message`, to be answered through `slot`.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Reply::new`], with the slots of this mailbox.
+    #[inline]
+    pub(crate) unsafe fn request(&self, slot: &Slot<R>, message: Q) -> Request<Q, R> {
+        // SAFETY: Per the function's contract.
+        let reply = unsafe { Reply::new(slot, &self.slots) };
+        Request { message, reply }
+    }
+
     /// Calls from a coroutine. Errors: those of [`call`](Self::call) that are not about threads.
     ///
     /// Dropping the future before it is ready abandons the request.
@@ -238,16 +250,6 @@ impl<Q: Send + 'static, R: Send + 'static> Unpin for Ask<'_, Q, R> {}
 unsafe impl<Q: Send + 'static, R: Send + 'static> Send for Ask<'_, Q, R> {}
 
 impl<'a, Q: Send + 'static, R: Send + 'static> Ask<'a, Q, R> {
-    /// The request for `message`, to be answered through `slot`.
-    fn request(&self, slot: &'a Slot<R>, message: Q) -> Request<Q, R> {
-        Request {
-            message,
-            // SAFETY: The slot is one of the mailbox's, its call has just begun, and the borrowed
-            // caller keeps the slots, also if this future is leaked.
-            reply: unsafe { Reply::new(slot, &self.caller.slots) },
-        }
-    }
-
     /// Takes a slot and goes on, or registers for one: `Pending`.
     fn start(&mut self, message: Q, cx: &Context<'_>) -> Poll<Result<R>> {
         if self.caller.sender.is_closed() {
@@ -274,7 +276,9 @@ impl<'a, Q: Send + 'static, R: Send + 'static> Ask<'a, Q, R> {
                 }
             }
         };
-        let request = self.request(slot, message);
+        // SAFETY: The slot is one of the mailbox's, its call has just begun, and the borrowed
+        // caller keeps the slots, also if this future is leaked.
+        let request = unsafe { self.caller.request(slot, message) };
         self.send(slot, request, cx)
     }
 

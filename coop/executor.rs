@@ -315,8 +315,7 @@ impl Executor {
         // SAFETY: Per the function's contract. The hook is part of the executor, which the caller
         // keeps.
         unsafe { mark.set(me, self.exit.work()) };
-        // INVARIANT: The one who holds the baton sets it to itself.
-        self.runner.0.thread.store(me, Relaxed);
+        self.set_runner(me);
     }
 
     /// Ends what [`enter`](Self::enter) began; whether there is work left that the runner alone
@@ -327,18 +326,23 @@ impl Executor {
     /// The caller entered with this `mark`, still holds the baton, and is not being polled.
     #[inline]
     pub(crate) unsafe fn leave(&self, mark: &mut Mark) -> bool {
-        // INVARIANT: The stack may be gone soon.
-        self.runner.0.context.store(ptr::null_mut(), Relaxed);
-        self.runner.0.thread.store(ptr::null_mut(), Relaxed);
+        self.forget_runner();
         // SAFETY: Per the function's contract the mark is set, on this thread.
         unsafe { mark.clear() };
-        // SAFETY: We hold the baton.
+        self.has_left_over()
+    }
+
+    /// Whether the runner's own queue has work. By the holder of the baton only.
+    #[inline(always)]
+    pub(crate) fn has_left_over(&self) -> bool {
+        // SAFETY: Whoever holds the baton may look; no other reference lives meanwhile.
         unsafe { !(*self.local.get()).queue.is_empty() }
     }
 
-    /// The runner dies as one: its stack is gone.
+    /// Nobody is the runner any more. By the one who is, with the baton still in hand.
+    #[inline(always)]
     pub(crate) fn forget_runner(&self) {
-        // INVARIANT: As in `leave`.
+        // INVARIANT: The stack may be gone soon.
         self.runner.0.context.store(ptr::null_mut(), Relaxed);
         self.runner.0.thread.store(ptr::null_mut(), Relaxed);
     }

@@ -21,7 +21,7 @@
 use crate::block_on::Patience;
 use crate::call::{Caller, Stage};
 use crate::executor::{Executor, INLINE_BUDGET};
-use crate::reply::{Reply, Request, Slot};
+use crate::reply::{Request, Slot};
 use crate::sys::runner::Mark;
 use crate::waker::with_context;
 use kernel::bindings::task_struct;
@@ -78,8 +78,7 @@ impl<Q: Send + 'static, R: Send + 'static> Caller<Q, R> {
             return self.wait_to_call(Stage::Start(message), patience);
         };
         // SAFETY: The slot is one of ours, its call has just begun, and we keep the slots.
-        let reply = unsafe { Reply::new(slot, &self.slots) };
-        let request = Request { message, reply };
+        let request = unsafe { self.request(slot, message) };
         // SAFETY: We are the runner.
         let Some(header) = (unsafe { shared.idle_listener() }) else {
             // SAFETY: As entered.
@@ -178,7 +177,7 @@ impl<Q: Send + 'static, R: Send + 'static> Caller<Q, R> {
         patience: Patience,
     ) -> Result<R> {
         let executor = &**self.sender.executor();
-        executor.run_until(INLINE_BUDGET, || slot.cell.answer().is_some());
+        executor.run_until(INLINE_BUDGET, || slot.cell.is_answered());
         // Nobody needs to wake us, if the answer is there.
         slot.cell.leave_inline(me.cast_const().cast());
         // SAFETY: As entered.
@@ -197,11 +196,11 @@ impl<Q: Send + 'static, R: Send + 'static> Caller<Q, R> {
         } else {
             executor.baton.lock();
         }
-        if slot.cell.answer().is_none() {
+        if !slot.cell.is_answered() {
             let mut mark = Mark::new();
             // SAFETY: We hold the baton; the mark stays in this frame until `leave_inline`.
             unsafe { executor.enter(me, &mut mark) };
-            executor.run_until(INLINE_BUDGET, || slot.cell.answer().is_some());
+            executor.run_until(INLINE_BUDGET, || slot.cell.is_answered());
             // SAFETY: As entered.
             unsafe { executor.leave_inline(me, &mut mark) };
         } else {

@@ -10,7 +10,7 @@
 //! C header: [`include/linux/preempt.h`](srctree/include/linux/preempt.h).
 
 use super::exit::ExitWork;
-use super::{context, ffi, percpu};
+use super::{ffi, percpu};
 use core::marker::PhantomPinned;
 use core::mem::MaybeUninit;
 use core::ptr::{self, NonNull};
@@ -150,13 +150,6 @@ fn marked(me: *mut task_struct) -> Result<*mut task_struct> {
         Some(_) => Err(EDEADLK),
         None => Ok(me),
     }
-}
-
-/// Whether the current thread runs a domain. Task context.
-pub fn is_runner() -> bool {
-    let me = context::current_task();
-    // SAFETY: The current thread.
-    !me.is_null() && unsafe { find(me) }.is_some()
 }
 
 /// The current thread is about to die of an oops, with its stack: takes its marks away, and has it
