@@ -185,13 +185,8 @@ fn under_traffic(log: &mut Log) -> Result {
     })?;
     let mut threads = KVec::new();
     for from in 0..senders {
-        let (at, cpu) = match from % 3 {
-            0 => (Where::Task, from / 3),
-            1 => (Where::Softirq, from / 3),
-            _ => (Where::HardIrq, from / 3),
-        };
+        let (at, cpu, on) = origin(from);
         let tx = tx.clone();
-        let on = if at == Where::Task { cpu } else { other(cpu) };
         let thread = Worker::start(Some(on), move || {
             let mut next = 0;
             while next < EACH && !sys::should_stop() {

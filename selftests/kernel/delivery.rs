@@ -158,13 +158,8 @@ fn ten_million(log: &mut Log) -> Result {
     let task = domain.spawn(c"takes", take_all(rx, senders, tally.clone()))?;
     let mut threads = KVec::new();
     for from in 0..senders {
-        let (at, cpu) = match from % 3 {
-            0 => (Where::Task, from / 3),
-            1 => (Where::Softirq, from / 3),
-            _ => (Where::HardIrq, from / 3),
-        };
+        let (at, cpu, home) = origin(from);
         let tx = tx.clone();
-        let home = if at == Where::Task { cpu } else { other(cpu) };
         let thread = Worker::start(Some(home), move || send_from(at, cpu, from, each, &tx))?;
         threads.push(thread, GFP_KERNEL)?;
     }

@@ -284,17 +284,7 @@ fn under_callers(log: &mut Log) -> Result {
         for n in 0..2 * sys::cpus() {
             let c = caller.clone();
             let thread = Worker::start(Some(n % sys::cpus()), move || {
-                for i in 0.. {
-                    match c.call(i) {
-                        Ok(r) if r == i + 1 => (),
-                        Ok(_) => return EINVAL,
-                        Err(e) => return e,
-                    }
-                    if i % 16 == 0 {
-                        sys::cond_resched();
-                    }
-                }
-                EINVAL
+                until_error(16, |i| Ok(c.call(i)? == i + 1))
             })?;
             threads.push(thread, GFP_KERNEL)?;
         }

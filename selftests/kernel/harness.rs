@@ -2,7 +2,7 @@
 
 //! What the tests have in common: checks that say what they found, traces, counted values.
 
-use crate::sys::{self, eventually};
+use crate::sys::{self, eventually, Where};
 use coop_domain::prelude::*;
 use core::future::Future;
 use core::pin::Pin;
@@ -371,4 +371,32 @@ pub(crate) fn room(n: usize) -> Capacity {
 /// Another CPU than `cpu`, if there is one.
 pub(crate) fn other(cpu: u32) -> u32 {
     (cpu + 1) % sys::cpus()
+}
+
+/// Where sender `from` of three for each CPU sends: a thread, a softirq, a hard interrupt. And the
+/// CPU for its thread: interrupts are caused from another one, so that they hit whatever runs.
+pub(crate) fn origin(from: u32) -> (Where, u32, u32) {
+    let cpu = from / 3;
+    match from % 3 {
+        0 => (Where::Task, cpu, cpu),
+        1 => (Where::Softirq, cpu, other(cpu)),
+        _ => (Where::HardIrq, cpu, other(cpu)),
+    }
+}
+
+/// Calls with 0, 1, 2 and so on until that fails, and returns how; `EINVAL` if `call` says that an
+/// answer was wrong. Lets other threads run after each `row` calls: one that does not wait does not
+/// ask whether it may.
+pub(crate) fn until_error(row: u32, mut call: impl FnMut(u32) -> Result<bool>) -> Error {
+    for i in 0.. {
+        match call(i) {
+            Ok(true) => (),
+            Ok(false) => return EINVAL,
+            Err(e) => return e,
+        }
+        if i % row == 0 {
+            sys::cond_resched();
+        }
+    }
+    EINVAL
 }

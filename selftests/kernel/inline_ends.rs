@@ -228,19 +228,11 @@ fn kills_under_traffic(log: &mut Log) -> Result {
             let (c, b) = (s.caller.clone(), begun.clone());
             let thread = Worker::start(Some(cpu), move || {
                 b.fetch_add(1, AcqRel);
-                for i in 0.. {
-                    match c.call(Ask::Echo(i)) {
-                        // A call that does not wait does not ask whether it may.
-                        Ok(r) if r.value == i && sys::should_stop() => return Err(EINTR),
-                        Ok(r) if r.value == i => (),
-                        Ok(_) => return Err(EINVAL),
-                        Err(e) => return Err(e),
-                    }
-                    if i % 64 == 0 {
-                        sys::cond_resched();
-                    }
-                }
-                Ok(())
+                until_error(64, |i| match c.call(Ask::Echo(i))? {
+                    r if r.value != i => Ok(false),
+                    _ if sys::should_stop() => Err(EINTR),
+                    _ => Ok(true),
+                })
             })?;
             threads.push(thread, GFP_KERNEL)?;
         }
@@ -249,7 +241,7 @@ fn kills_under_traffic(log: &mut Log) -> Result {
         sys::busy(500 + round * 37 % 1000);
         for thread in threads {
             thread.kill();
-            check_eq!(log, thread.join(LONG), Some(Err(EINTR)));
+            check_eq!(log, thread.join(LONG), Some(EINTR));
         }
     }
     // Those that waited for the baton left requests, which were answered too late.
@@ -285,17 +277,7 @@ fn dropped_under_callers(log: &mut Log) -> Result {
         for n in 0..2 * sys::cpus() {
             let c = s.caller.clone();
             let thread = Worker::start(Some(n % sys::cpus()), move || {
-                for i in 0.. {
-                    match c.call(Ask::Echo(i)) {
-                        Ok(r) if r.value == i => (),
-                        Ok(_) => return Err(EINVAL),
-                        Err(e) => return Err(e),
-                    }
-                    if i % 64 == 0 {
-                        sys::cond_resched();
-                    }
-                }
-                Ok(())
+                until_error(64, |i| Ok(c.call(Ask::Echo(i))?.value == i))
             })?;
             threads.push(thread, GFP_KERNEL)?;
         }
@@ -303,7 +285,7 @@ fn dropped_under_callers(log: &mut Log) -> Result {
         let (domain, count) = (s.domain, s.count);
         drop(domain);
         for thread in threads {
-            check_eq!(log, thread.join(LONG), Some(Err(ECANCELED)));
+            check_eq!(log, thread.join(LONG), Some(ECANCELED));
         }
         check_eq!(
             log,

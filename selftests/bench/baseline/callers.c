@@ -86,13 +86,7 @@ static int one_caller(void *data)
 		while (one_op(crowd, own))
 			;
 	}
-	for (;;) {
-		set_current_state(TASK_IDLE);
-		if (kthread_should_stop())
-			break;
-		schedule();
-	}
-	__set_current_state(TASK_RUNNING);
+	coop_bench_wait_for_stop();
 	return 0;
 }
 

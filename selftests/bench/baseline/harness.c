@@ -65,6 +65,18 @@ unsigned int coop_bench_other_cpu(void)
 }
 EXPORT_SYMBOL_GPL(coop_bench_other_cpu);
 
+/* kthread_stop() needs the thread to be there still. */
+void coop_bench_wait_for_stop(void)
+{
+	for (;;) {
+		set_current_state(TASK_IDLE);
+		if (kthread_should_stop())
+			break;
+		schedule();
+	}
+	__set_current_state(TASK_RUNNING);
+}
+
 static int compare_u64(const void *a, const void *b)
 {
 	u64 x = *(const u64 *)a, y = *(const u64 *)b;

@@ -106,6 +106,7 @@ static __always_inline u64 stop_clock(void)
 
 unsigned int coop_bench_cpu(void);
 unsigned int coop_bench_other_cpu(void);
+void coop_bench_wait_for_stop(void);
 
 struct suite;
 

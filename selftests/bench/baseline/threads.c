@@ -40,25 +40,13 @@ static void pass_turn(struct pingpong *pp, enum turn to)
 	wake_up_process(pp->thread[to]);
 }
 
-/* kthread_stop() needs the thread to be there still. */
-static void wait_for_stop(void)
-{
-	for (;;) {
-		set_current_state(TASK_IDLE);
-		if (kthread_should_stop())
-			break;
-		schedule();
-	}
-	__set_current_state(TASK_RUNNING);
-}
-
 static int pingpong_partner(void *data)
 {
 	struct pingpong *pp = data;
 
 	while (wait_turn(pp, PARTNER) != OVER)
 		pass_turn(pp, MEASURER);
-	wait_for_stop();
+	coop_bench_wait_for_stop();
 	return 0;
 }
 
@@ -182,7 +170,7 @@ int run_wake_up_process(struct sample *s, unsigned int ops)
 
 static int short_lived(void *unused)
 {
-	wait_for_stop();
+	coop_bench_wait_for_stop();
 	return 0;
 }
 
