@@ -7,6 +7,7 @@ export TOP
 
 # One cache folder for all checkouts; everything in it can be made again.
 COOP_CACHE=${COOP_CACHE:-${HOME:-/root}/.cache/coop-domain}
+case $COOP_CACHE in /*) ;; *) COOP_CACHE=$TOP/$COOP_CACHE ;; esac
 export COOP_CACHE
 
 # The root is keyed by what it is made from. The kernel trees are below the
@@ -55,11 +56,26 @@ ns_flags()
 	fi
 }
 
+# What keeps this user from a user namespace, and what helps.
+why_no_ns()
+{
+	local user
+	user=$(id -un 2>/dev/null || id -u)
+	if ! unshare --map-root-user true 2>/dev/null; then
+		echo "this machine does not allow user namespaces: run it as root"
+	elif ! command -v newuidmap >/dev/null || ! command -v newgidmap >/dev/null; then
+		echo "newuidmap is missing: run it as root, or have the package uidmap installed"
+	elif ! grep -qsE "^($user|$(id -u)):" /etc/subuid || ! grep -qsE "^($user|$(id -u)):" /etc/subgid; then
+		echo "$user has no range of ids in /etc/subuid and /etc/subgid: run it as root, or have a range added (usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $user)"
+	else
+		echo "this machine does not let $user map ids in a user namespace: run it as root"
+	fi
+}
+
 need_ns()
 {
 	local flags
-	flags=$(ns_flags) ||
-		die "this needs root, or user namespaces with a range in /etc/subuid and /etc/subgid: run it as root"
+	flags=$(ns_flags) || die "not root, and $(why_no_ns)"
 	# shellcheck disable=SC2086
 	unshare $flags true 2>/dev/null ||
 		die "this machine does not allow mount namespaces (a container without CAP_SYS_ADMIN?): run on a machine or in a container that does (docker run --privileged)"
