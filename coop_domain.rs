@@ -22,6 +22,11 @@
 mod atomic;
 #[path = "coop/bh.rs"]
 pub mod bh;
+#[allow(dead_code, unreachable_pub)] // Shared with selftests/host.
+#[path = "coop/bh_baton.rs"]
+mod bh_baton;
+#[path = "coop/bh_call.rs"]
+mod bh_call;
 #[path = "coop/block_on.rs"]
 mod block_on;
 #[path = "coop/call.rs"]

@@ -27,6 +27,7 @@ static_assert((u32)NMI_MASK == 0xf0000000);
 static_assert((u32)HARDIRQ_MASK == 0x0f000000);
 static_assert((u32)SOFTIRQ_OFFSET == 0x00000100);
 static_assert((u32)SOFTIRQ_MASK == 0x0000ff00);
+static_assert((u32)PREEMPT_MASK == 0x000000ff);
 static_assert((u64)PREEMPT_NEED_RESCHED == 1ull << 63);
 static_assert((u32)X86_EFLAGS_IF == 1 << 9);
 static_assert(sizeof(__preempt_count) == 8);
@@ -42,11 +43,53 @@ EXPORT_SYMBOL_GPL(coop_current_task);
 /* See bh_runner() in sys/percpu.rs. */
 struct task_struct *coop_bh_runner(void)
 {
-	if (in_nmi() || in_hardirq() || !in_softirq())
+	if (in_nmi() || in_hardirq() || !(in_softirq() || irqs_disabled()))
 		return NULL;
 	return (void *)current + !!in_serving_softirq();
 }
 EXPORT_SYMBOL_GPL(coop_bh_runner);
+
+/*
+ * See sender_place() in sys/percpu.rs. On PREEMPT_RT a spinlock is an RCU read-side
+ * section, and switching bottom halves off is another; a runner is in one more.
+ */
+unsigned int coop_sender_place(void)
+{
+	bool off = in_softirq();
+
+	if (in_nmi() || in_hardirq() || irqs_disabled() || preempt_count() & PREEMPT_MASK)
+		return COOP_PLACE_ELSEWHERE;
+	if (IS_ENABLED(CONFIG_PREEMPT_RT) && rcu_preempt_depth() > off)
+		return COOP_PLACE_ELSEWHERE;
+	if (!in_serving_softirq() && !hlist_empty(&current->preempt_notifiers))
+		return COOP_PLACE_ELSEWHERE;
+	return off ? COOP_PLACE_BH_OFF : COOP_PLACE_BH_ON;
+}
+EXPORT_SYMBOL_GPL(coop_sender_place);
+
+bool coop_irqs_disabled(void)
+{
+	return irqs_disabled();
+}
+EXPORT_SYMBOL_GPL(coop_irqs_disabled);
+
+void coop_bh_begin(void)
+{
+	if (IS_ENABLED(CONFIG_PREEMPT_RT))
+		rcu_read_lock();
+	else
+		preempt_disable();
+}
+EXPORT_SYMBOL_GPL(coop_bh_begin);
+
+void coop_bh_end(void)
+{
+	if (IS_ENABLED(CONFIG_PREEMPT_RT))
+		rcu_read_unlock();
+	else
+		preempt_enable();
+}
+EXPORT_SYMBOL_GPL(coop_bh_end);
 
 void coop_bh_disable(void)
 {

@@ -18,8 +18,17 @@ struct workqueue_struct;
 #define COOP_CONTEXT_HARDIRQ	3
 #define COOP_CONTEXT_NMI	4
 
+/* Keep in step with `enum Place` in sys/bh.rs. */
+#define COOP_PLACE_BH_ON	0
+#define COOP_PLACE_BH_OFF	1
+#define COOP_PLACE_ELSEWHERE	2
+
 struct task_struct *coop_current_task(void);
 struct task_struct *coop_bh_runner(void);
+unsigned int coop_sender_place(void);
+bool coop_irqs_disabled(void);
+void coop_bh_begin(void);
+void coop_bh_end(void);
 void coop_bh_disable(void);
 void coop_bh_enable(void);
 unsigned int coop_context(void);

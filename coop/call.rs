@@ -119,6 +119,9 @@ impl<Q: Send + 'static, R: Send + 'static> Caller<Q, R> {
             }
             return self.call_contended(me, message, patience);
         }
+        if by == By::Caller && executor.bh && executor.shared {
+            return self.call_bh(me, message, patience);
+        }
         self.call_queued(me, message, patience, false)
     }
 
@@ -138,7 +141,7 @@ impl<Q: Send + 'static, R: Send + 'static> Caller<Q, R> {
     /// A call that somebody else is to run: the home thread, or, if the caller is to `help`, whoever
     /// has the baton first.
     #[inline(never)]
-    fn call_queued(
+    pub(crate) fn call_queued(
         &self,
         me: *mut task_struct,
         message: Q,

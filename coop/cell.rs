@@ -60,8 +60,9 @@ impl<T> DomainCell<T> {
     /// Becomes the runner of the domain, a [`Bh`](crate::bh::Level::Bh) one, for as long as it takes
     /// to run `f` on the value, and then the coroutines that `f` wakes.
     ///
-    /// For softirqs, and threads with bottom halves off. `f` comes back where they are on, or if
-    /// someone else runs the domain and goes on with that, or the domain is gone. About 30
+    /// For softirqs, and threads with bottom halves or interrupts off. `f` comes back where both are
+    /// on and in hard interrupts, or if someone else runs the domain and goes on with that, or the
+    /// domain is gone. With interrupts off, what `f` wakes is left to the home thread. About 35
     /// instructions besides `f`.
     #[inline]
     pub fn enter<R, F: FnOnce(&mut T) -> R>(&self, f: F) -> Result<R, F> {

@@ -104,12 +104,7 @@ impl Builder<'_> {
         };
         let name = CString::try_from(self.name)?;
         let executor = Arc::pin_init(
-            Executor::new(
-                name,
-                !self.dedicated && self.level == Level::Process,
-                self.level == Level::Bh,
-                Spinning::new(self.spin),
-            ),
+            Executor::new(name, self.level, self.dedicated, Spinning::new(self.spin)),
             GFP_KERNEL,
         )?;
         let home = Kthread::create(self.name, executor.clone())?;

@@ -5,9 +5,11 @@
 //! Who runs a domain, and when, is told in [`home`](crate::home) (its own thread) and
 //! [`inline`](crate::inline) (its callers); how it ends, in [`teardown`](crate::teardown).
 
+use crate::bh::Level;
+use crate::bh_baton::BhBaton;
 use crate::stats::Stats;
 use crate::sys::baton::Baton;
-use crate::sys::bh::{self, BhBaton};
+use crate::sys::bh;
 use crate::sys::context;
 use crate::sys::exit::ExitHook;
 use crate::sys::runner::Mark;
@@ -82,7 +84,9 @@ pub struct Executor {
     pub(crate) runner: CacheLine<Runner>,
     pub(crate) local: UnsafeCell<Local>,
     pub(crate) stats: Stats,
-    /// Callers may run the domain.
+    /// Others than the home thread may run the domain.
+    pub(crate) shared: bool,
+    /// So may callers, with the baton of a `Process` domain.
     pub(crate) inline: bool,
     /// Coroutines run with bottom halves off.
     pub(crate) bh: bool,
@@ -125,8 +129,8 @@ unsafe impl Sync for Executor {}
 impl Executor {
     pub(crate) fn new(
         name: CString,
-        inline: bool,
-        bh: bool,
+        level: Level,
+        dedicated: bool,
         spin: crate::home::Spinning,
     ) -> impl PinInit<Self> {
         pin_init!(Self {
@@ -143,9 +147,10 @@ impl Executor {
                 all: ptr::null(),
             }),
             stats: Stats::new(),
-            inline,
-            bh,
-            bh_baton: BhBaton::default(),
+            shared: !dedicated,
+            inline: !dedicated && level == Level::Process,
+            bh: level == Level::Bh,
+            bh_baton: BhBaton::new(),
             home: AtomicPtr::new(ptr::null_mut()),
             faulted: AtomicBool::new(false),
             begun: AtomicBool::new(false),
@@ -235,6 +240,29 @@ impl Executor {
         } else {
             // SAFETY: As above.
             let _ = unsafe { self.push_remote(header) };
+        }
+    }
+
+    /// Like [`enqueue`](Self::enqueue), for a coroutine that was sent something: the sender runs an
+    /// idle `Bh` domain.
+    ///
+    /// # Safety
+    ///
+    /// As for [`enqueue`](Self::enqueue).
+    #[inline]
+    pub(crate) unsafe fn enqueue_posted(&self, header: NonNull<Header>) {
+        if self.is_inside() {
+            // SAFETY: As in `enqueue`.
+            unsafe { self.push_local(header) };
+            return;
+        }
+        // SAFETY: As above.
+        if unsafe { self.queue.0.push(header.cast()) } == Push::Wake {
+            if self.bh && self.shared {
+                self.run_posted();
+            } else {
+                self.wake_home();
+            }
         }
     }
 
@@ -416,13 +444,12 @@ impl Executor {
         }
     }
 
-    /// Runs coroutines until `done`, until none is ready, or `budget` polls were made. Runner only.
-    pub(crate) fn run_until(&self, budget: usize, done: impl Fn() -> bool) {
+    /// Runs coroutines until `done`, until none is ready, or `budget` polls were made; what is left
+    /// of the budget. Runner only.
+    pub(crate) fn run_until(&self, budget: usize, done: impl Fn() -> bool) -> usize {
+        let mut left = budget;
         with_context(self, |cx| {
-            for _ in 0..budget {
-                if done() {
-                    return;
-                }
+            while left != 0 && !done() {
                 if self.queue.0.has_work() {
                     self.collect();
                 }
@@ -432,8 +459,10 @@ impl Executor {
                 // SAFETY: We are the runner, and it just came out of the queue.
                 unsafe { self.run_one(header, cx) };
                 self.stats.polls.add(1);
+                left = left.wrapping_sub(1);
             }
         });
+        left
     }
 
     /// # Safety

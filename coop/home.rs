@@ -9,7 +9,6 @@
 //! run the domain meanwhile.
 
 use crate::executor::Executor;
-use crate::sys::bh;
 use crate::sys::context::{self, cond_resched};
 use crate::sys::runner::Mark;
 use crate::sys::thread::{self, Body};
@@ -172,17 +171,6 @@ impl Executor {
         self.home_leave(me, &mut mark);
     }
 
-    /// Runs `f`, which drops futures and may sleep for that, with the baton but with bottom halves
-    /// on. (A softirq on top of it does not get the baton.)
-    pub(crate) fn with_bh_on(&self, f: impl FnOnce()) {
-        if !self.bh {
-            return f();
-        }
-        bh::enable();
-        f();
-        bh::disable();
-    }
-
     /// A runner that dies gives the baton up, so that others find that the domain is over.
     pub(crate) fn give_up_baton(&self) {
         let me = context::current_task();
@@ -226,7 +214,8 @@ impl Body for Executor {
             if self.inline || self.bh {
                 self.home_leave(me, &mut mark);
             }
-            if !self.spin() && self.queue.0.go_idle() {
+            // Another runner, of a `Bh` domain, may have declared it idle.
+            if !self.spin() && (self.queue.0.go_idle() || self.queue.0.is_idle()) {
                 self.stats.sleeps.add(1);
                 // `stop` and `purge` wake like everybody, after they set what this reads.
                 thread::park_unless(|| !self.queue.0.is_idle() || self.is_wanted());

@@ -130,6 +130,8 @@ pub(crate) struct Shared<T> {
     pub(crate) receiver: WaitCell<WakeRef>,
     /// The receiver, or its domain, is gone.
     pub(crate) closed: AtomicBool,
+    /// The receiver went where nobody could wait for its senders: what is left is to be dropped.
+    pub(crate) orphaned: AtomicBool,
     /// The coroutine `listener` waits in `recv`.
     pub(crate) listening: AtomicBool,
     /// The coroutine of the domain that was the last to wait in `recv`.
@@ -143,6 +145,23 @@ pub(crate) struct Shared<T> {
 }
 
 impl<T> Shared<T> {
+    /// Drops what is left. Nothing is pushed any more: every section that began before `closed` was
+    /// set has ended, later ones see it.
+    ///
+    /// # Safety
+    ///
+    /// The caller is the only consumer.
+    pub(crate) unsafe fn drain(&self) {
+        self.receiver.clear_waiter();
+        for lane in self.lanes.iter().flatten() {
+            // SAFETY: Per the function's contract.
+            while let Some(envelope) = unsafe { lane.pop() } {
+                drop(envelope);
+            }
+        }
+        self.room.wake_all();
+    }
+
     #[cold]
     #[inline(never)]
     pub(crate) fn mark_used(&self, index: usize) {
@@ -151,7 +170,7 @@ impl<T> Shared<T> {
         }
     }
 
-    /// Signals the receiver. Any context but NMI.
+    /// Signals the receiver. Any context but NMI. Does not run its domain: locks may be held.
     #[inline]
     pub(crate) fn wake_receiver(&self) {
         if let Some(waiter) = self.receiver.signal() {
@@ -238,7 +257,7 @@ impl<T> Shared<T> {
         if self.receiver.poll_wait(|| WakeRef::Task(TaskRef::of(me))) {
             return true;
         }
-        if self.executor.inline {
+        if self.executor.shared {
             // SAFETY: By the type's invariant; the old reference is dropped after the access.
             let listener = unsafe { &mut *self.listener.get() };
             if !listener
@@ -264,6 +283,17 @@ impl<T: Send> Ward for Shared<T> {
 
     fn is_retired(&self) -> bool {
         self.senders.load(Relaxed) == 0
+    }
+
+    fn is_orphaned(&self) -> bool {
+        self.orphaned.load(Acquire)
+    }
+
+    fn bury(&self) {
+        if self.orphaned.swap(false, AcqRel) {
+            // SAFETY: There is no receiver any more, and only one gets here.
+            unsafe { self.drain() };
+        }
     }
 }
 
@@ -303,6 +333,7 @@ pub(crate) fn mailbox<T: Send + 'static>(
             used,
             receiver: WaitCell::new(),
             closed: AtomicBool::new(false),
+            orphaned: AtomicBool::new(false),
             listening: AtomicBool::new(false),
             listener: UnsafeCell::new(None),
             direct: UnsafeCell::new(None),

@@ -3,7 +3,7 @@
 //! The receiving end of a [mailbox](crate::mailbox).
 
 use crate::mailbox::{After, Lane, Shared};
-use crate::sys::context;
+use crate::sys::context::{self, Context as Where};
 use crate::waker::poll_cell;
 use core::future::Future;
 use core::pin::Pin;
@@ -16,8 +16,9 @@ const ROW: u32 = 16;
 
 /// The receiving end of a mailbox; one coroutine has it.
 ///
-/// Drop it where sleeping is allowed, as in a coroutine: it waits for a grace period, and drops
-/// the messages that are left, so that each call among them fails with `ECANCELED`.
+/// Dropping it drops the messages that are left, so that each call among them fails with
+/// `ECANCELED`. Unless all senders have gone, it waits for a grace period first; where sleeping is
+/// not allowed, as in a coroutine of a `Bh` domain, the home thread does that soon after.
 pub struct Receiver<T> {
     shared: Arc<Shared<T>>,
     /// The lane to look at first.
@@ -199,16 +200,17 @@ impl<T: Send> Receiver<T> {
 impl<T> Drop for Receiver<T> {
     fn drop(&mut self) {
         self.shared.closed.store(true, Release);
-        context::wait_for_senders();
-        self.shared.receiver.clear_waiter();
-        for lane in self.shared.lanes.iter().flatten() {
-            // SAFETY: We are the only consumer. Nothing is pushed any more: every section that
-            // began before `closed` was set has ended, later ones see it.
-            while let Some(envelope) = unsafe { lane.pop() } {
-                drop(envelope);
+        // The last sender has let go of what it sent.
+        if self.shared.senders.load(Acquire) != 0 {
+            if Where::require_sleepable().is_err() {
+                self.shared.orphaned.store(true, Release);
+                self.shared.executor.bury_later();
+                return;
             }
+            context::wait_for_senders();
         }
-        self.shared.room.wake_all();
+        // SAFETY: We are the only consumer.
+        unsafe { self.shared.drain() };
     }
 }
 
@@ -225,7 +227,7 @@ impl<T: Send> Future for Recv<'_, T> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let shared = &*self.receiver.shared;
         let inside = shared.executor.is_polling_with(cx);
-        if inside && shared.executor.inline {
+        if inside && shared.executor.shared {
             // SAFETY: We are the runner.
             if let Some(message) = unsafe { shared.take_laid() } {
                 self.receiver.count();

@@ -154,7 +154,7 @@ impl<T: Send> Sender<T> {
         let waiter = shared.receiver.signal();
         drop(section);
         if let Some(waiter) = waiter {
-            waiter.wake();
+            waiter.wake_posted();
         }
         Ok(())
     }
@@ -215,7 +215,7 @@ impl<T: Send> Sender<T> {
         let waiter = shared.receiver.signal();
         drop(section);
         if let Some(waiter) = waiter {
-            waiter.wake();
+            waiter.wake_posted();
         }
         Ok(count)
     }

@@ -130,6 +130,15 @@ impl Header {
         }
     }
 
+    /// Schedules the coroutine, which was sent something. Any context but NMI.
+    #[inline]
+    pub(crate) fn wake_posted(&self) {
+        if self.state.schedule() {
+            // SAFETY: As in `wake`.
+            unsafe { self.executor().enqueue_posted(NonNull::from(self)) };
+        }
+    }
+
     /// Asks the runner to drop the future. Any context but NMI.
     pub(crate) fn abort(&self) {
         if self.state.abort() {

@@ -3,6 +3,7 @@
 //! How a domain ends, and how the coroutines of a module do that goes.
 
 use crate::executor::Executor;
+use crate::sys::context;
 use crate::sys::exit::OnExit;
 use crate::sys::module::GoingModule;
 use crate::task::{self, End, Header};
@@ -22,6 +23,14 @@ pub(crate) trait Ward: Send + Sync {
 
     /// Whether nobody needs to know any more, nor ever will.
     fn is_retired(&self) -> bool;
+
+    /// Whether it waits to be [buried](Self::bury).
+    fn is_orphaned(&self) -> bool {
+        false
+    }
+
+    /// Drops what was left behind, a grace period after that was so. May sleep.
+    fn bury(&self) {}
 }
 
 /// A request to drop the coroutines of a module that is about to go.
@@ -94,6 +103,7 @@ impl Executor {
         if let Some(purge) = unsafe { request.as_ref() } {
             purge.done.complete_all();
         }
+        self.bury();
         // Their code may be unloaded next.
         let wards = core::mem::take(&mut *self.wards.lock());
         if self.is_faulted() {
@@ -146,6 +156,7 @@ impl Executor {
             // SAFETY: We are the runner; it is linked and not `DONE`.
             unsafe { self.retire(header, End::Cancel, queued) };
         }
+        self.bury();
         purge.done.complete_all();
     }
 
@@ -164,8 +175,33 @@ impl Executor {
         if self.stop.load(Relaxed) {
             return true;
         }
-        self.with_bh_on(|| self.purge_now());
+        self.with_bh_on(|| {
+            self.bury();
+            self.purge_now();
+        });
         false
+    }
+
+    /// Has the home thread [bury](Ward::bury) what has become orphaned. Any context but NMI.
+    #[cold]
+    pub(crate) fn bury_later(&self) {
+        self.wanted.store(true, Release);
+        // A full barrier between the store and the look at the thread's state.
+        self.wake_home();
+    }
+
+    /// Drops what receivers have left that could not wait. Task context, sleeps.
+    fn bury(&self) {
+        loop {
+            let mut wards = self.wards.lock();
+            let Some(ward) = wards.iter_mut().find(|ward| ward.is_orphaned()) else {
+                return;
+            };
+            let ward = ward.clone();
+            drop(wards);
+            context::wait_for_senders();
+            ward.bury();
+        }
     }
 
     /// Tells the home thread to end, which it does when the coroutine of the moment awaits.

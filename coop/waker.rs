@@ -226,6 +226,16 @@ impl WakeRef {
             WakeRef::Thread(thread) => thread.wake(),
         }
     }
+
+    /// Wakes it for what it was sent: runs its domain if that is an idle `Bh` one. Any context but
+    /// NMI.
+    #[inline]
+    pub(crate) fn wake_posted(self) {
+        match self {
+            WakeRef::Task(task) => task.header().wake_posted(),
+            WakeRef::Thread(thread) => thread.wake(),
+        }
+    }
 }
 
 /// The word that [`WakeRef::from_context`] would turn into, for a comparison.

@@ -14,6 +14,10 @@ pub(super) type ThreadFn = unsafe extern "C" fn(*mut c_void) -> c_int;
 extern "C" {
     pub(super) fn coop_bh_disable();
     pub(super) fn coop_bh_enable();
+    pub(super) fn coop_bh_begin();
+    pub(super) fn coop_bh_end();
+    pub(super) fn coop_sender_place() -> c_uint;
+    pub(super) fn coop_irqs_disabled() -> bool;
     pub(super) fn coop_bh_runner() -> *mut bindings::task_struct;
     pub(super) fn coop_current_task() -> *mut bindings::task_struct;
     pub(super) fn coop_context() -> c_uint;

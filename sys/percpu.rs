@@ -9,6 +9,7 @@
 //!
 //! `helpers.c` asserts at build time that the masks are the kernel's.
 
+use super::bh::Place;
 use super::ffi;
 use kernel::bindings;
 
@@ -47,13 +48,15 @@ pub(super) fn is_current(task: *mut bindings::task_struct) -> bool {
 pub(super) const IN_SOFTIRQ: usize = 1;
 
 /// The current thread, with [`IN_SOFTIRQ`] added if this is a softirq on top of it; null if bottom
-/// halves are on, and in a hard interrupt or NMI.
+/// halves (and interrupts) are on, and in a hard interrupt or NMI.
 #[inline(always)]
 pub(super) fn bh_runner() -> *mut bindings::task_struct {
     #[cfg(all(CONFIG_X86_64, CONFIG_SMP, not(CONFIG_PREEMPT_RT)))]
     {
         let count = x86::preempt_count();
-        if count & (x86::NMI | x86::HARDIRQ) != 0 || count & x86::BH_OFF == 0 {
+        if count & (x86::NMI | x86::HARDIRQ) != 0
+            || count & x86::BH_OFF == 0 && !x86::irqs_disabled()
+        {
             return core::ptr::null_mut();
         }
         let softirq = usize::from(count & x86::SOFTIRQ != 0);
@@ -63,6 +66,78 @@ pub(super) fn bh_runner() -> *mut bindings::task_struct {
     // SAFETY: Reads per-CPU data of the current CPU only.
     unsafe {
         ffi::coop_bh_runner()
+    }
+}
+
+/// Whether and how a sender may run a `Bh` domain: see [`Place`].
+#[inline(always)]
+pub(super) fn sender_place() -> Place {
+    #[cfg(all(CONFIG_X86_64, CONFIG_SMP, not(CONFIG_PREEMPT_RT)))]
+    {
+        let count = x86::preempt_count();
+        if count & (x86::NMI | x86::HARDIRQ | x86::PREEMPT) != 0 || x86::irqs_disabled() {
+            return Place::Elsewhere;
+        }
+        // SAFETY: The current thread is valid. What runs a domain has a notifier; so may others.
+        let marked = unsafe { !(*x86::current()).preempt_notifiers.first.is_null() };
+        if count & x86::SOFTIRQ != 0 {
+            // On top of some thread, whatever that does.
+            Place::BhOff
+        } else if marked {
+            Place::Elsewhere
+        } else if count & x86::BH_OFF != 0 {
+            Place::BhOff
+        } else {
+            Place::BhOn
+        }
+    }
+    #[cfg(not(all(CONFIG_X86_64, CONFIG_SMP, not(CONFIG_PREEMPT_RT))))]
+    // SAFETY: Reads per-CPU data of the current CPU and thread only.
+    match unsafe { ffi::coop_sender_place() } {
+        0 => Place::BhOn,
+        1 => Place::BhOff,
+        _ => Place::Elsewhere,
+    }
+}
+
+/// Whether interrupts are off.
+#[inline(always)]
+pub(super) fn irqs_disabled() -> bool {
+    #[cfg(all(CONFIG_X86_64, CONFIG_SMP, not(CONFIG_PREEMPT_RT)))]
+    {
+        x86::irqs_disabled()
+    }
+    #[cfg(not(all(CONFIG_X86_64, CONFIG_SMP, not(CONFIG_PREEMPT_RT))))]
+    // SAFETY: Reads the state of the current CPU only.
+    unsafe {
+        ffi::coop_irqs_disabled()
+    }
+}
+
+/// Has [`sender_place`] say "elsewhere" until [`bh_end`]. With bottom halves off.
+#[inline(always)]
+pub(super) fn bh_begin() {
+    #[cfg(all(CONFIG_X86_64, CONFIG_SMP, not(CONFIG_PREEMPT_RT)))]
+    x86::preempt_disable();
+    #[cfg(not(all(CONFIG_X86_64, CONFIG_SMP, not(CONFIG_PREEMPT_RT))))]
+    // SAFETY: Pairs with `bh_end`.
+    unsafe {
+        ffi::coop_bh_begin()
+    }
+}
+
+/// See [`bh_begin`].
+#[inline(always)]
+pub(super) fn bh_end() {
+    #[cfg(all(CONFIG_X86_64, CONFIG_SMP, not(CONFIG_PREEMPT_RT)))]
+    {
+        // Never due: bottom halves are off.
+        let _ = x86::preempt_enable_no_resched();
+    }
+    #[cfg(not(all(CONFIG_X86_64, CONFIG_SMP, not(CONFIG_PREEMPT_RT))))]
+    // SAFETY: Pairs with `bh_begin`.
+    unsafe {
+        ffi::coop_bh_end()
     }
 }
 
@@ -174,6 +249,8 @@ mod x86 {
     // Keep in step with helpers.c, which checks them.
     pub(super) const NMI: u32 = 0xf000_0000;
     pub(super) const HARDIRQ: u32 = 0x0f00_0000;
+    /// Preemption is off, by a spinlock or otherwise, besides what the others say.
+    pub(super) const PREEMPT: u32 = 0x0000_00ff;
     /// Serving a softirq, not only having them disabled.
     pub(super) const SOFTIRQ: u32 = 0x0000_0100;
     /// Either of these.

@@ -292,6 +292,12 @@ pub fn park_unless(ready: impl FnOnce() -> bool) {
     set_running();
 }
 
+/// Sleeps until the next timer tick. Task context.
+pub fn sleep_a_tick() {
+    // SAFETY: The callers are in task context and may sleep.
+    unsafe { bindings::schedule_timeout_uninterruptible(1) };
+}
+
 /// What ends a wait besides that which is waited for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Patience {

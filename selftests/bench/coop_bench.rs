@@ -29,7 +29,7 @@ mod task;
 
 use harness::{entry, Entry, Suite};
 
-static FIGURES: [Entry; 26] = [
+static FIGURES: [Entry; 30] = [
     entry::<ring::PushPop>(),
     entry::<ring::PushPopInMemory>(),
     entry::<ring::Batch32>(),
@@ -44,7 +44,11 @@ static FIGURES: [Entry; 26] = [
     entry::<post::Busy>(),
     entry::<post::Batch32>(),
     entry::<post::Idle>(),
+    entry::<post::Bh>(),
+    entry::<post::BhInside>(),
     entry::<call::Inline>(),
+    entry::<call::Bh>(),
+    entry::<call::EnterBh>(),
     entry::<among::Inline<10>>(),
     entry::<among::Inline<1_000>>(),
     entry::<among::Inline<100_000>>(),

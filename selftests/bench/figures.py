@@ -36,6 +36,10 @@ FIGURES = {
     ),
     "post.batch32": ("base.queue_work_busy", []),
     "post.idle": ("base.wake_up_process", [times(1.1, "base.wake_up_process")]),
+    "post.bh": ("base.spin_bh", []),
+    "post.bh_off": ("base.spin_irqsave", []),
+    "call.bh": ("base.spin_bh", []),
+    "call.bh_enter": ("base.spin_irqsave", []),
     "call.inline": (
         "base.kthread_worker_same_cpu",
         [at_most(140), times(1 / 80, *KTHREAD_WORKERS)],

@@ -12,6 +12,10 @@ mod abort;
 mod atomicity;
 #[path = "batch.rs"]
 mod batch;
+#[path = "bh.rs"]
+mod bh;
+#[path = "bh_load.rs"]
+mod bh_load;
 #[path = "builder.rs"]
 mod builder;
 #[path = "calls.rs"]
@@ -69,7 +73,7 @@ fn owner() -> &'static ThisModule {
     this_module::<CoopTest>()
 }
 
-static GROUPS: [&[Test]; 19] = [
+static GROUPS: [&[Test]; 21] = [
     sched::TESTS,
     atomicity::TESTS,
     delivery::TESTS,
@@ -77,6 +81,8 @@ static GROUPS: [&[Test]; 19] = [
     calls::TESTS,
     inline::TESTS,
     inline_ends::TESTS,
+    bh::TESTS,
+    bh_load::TESTS,
     batch::TESTS,
     spin::TESTS,
     abort::TESTS,

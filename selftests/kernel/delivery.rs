@@ -28,10 +28,10 @@ pub(crate) const TESTS: &[Test] = &[
 
 /// A message of sender `from`: its position, and a checksum of both.
 #[derive(Clone, Copy)]
-struct Message {
-    from: u32,
+pub(crate) struct Message {
+    pub(crate) from: u32,
     sum: u32,
-    position: u64,
+    pub(crate) position: u64,
 }
 
 fn checksum(from: u32, position: u64) -> u32 {
@@ -40,12 +40,17 @@ fn checksum(from: u32, position: u64) -> u32 {
 }
 
 impl Message {
-    fn new(from: u32, position: u64) -> Self {
+    pub(crate) fn new(from: u32, position: u64) -> Self {
         Message {
             from,
             sum: checksum(from, position),
             position,
         }
+    }
+
+    /// It is as it was made.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.sum == checksum(self.from, self.position)
     }
 }
 
@@ -86,7 +91,7 @@ async fn take_all(mut rx: Receiver<Message>, senders: u32, tally: Arc<Tally>) ->
     }
     while let Some(message) = rx.recv().await {
         tally.total.store(tally.total.load(Relaxed) + 1, Relaxed);
-        if message.sum != checksum(message.from, message.position) {
+        if !message.is_whole() {
             tally.garbled.fetch_add(1, Relaxed);
         }
         match next.get_mut(message.from as usize) {
@@ -111,7 +116,7 @@ async fn take_all(mut rx: Receiver<Message>, senders: u32, tally: Arc<Tally>) ->
 }
 
 /// Sends `count` messages from a context of `cpu`, and says whether all went.
-fn send_from(at: Where, cpu: u32, from: u32, count: u64, tx: &Sender<Message>) -> bool {
+pub(crate) fn send_from(at: Where, cpu: u32, from: u32, count: u64, tx: &Sender<Message>) -> bool {
     let mut position = 0;
     if at == Where::Task {
         while position < count && !sys::should_stop() {

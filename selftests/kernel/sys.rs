@@ -115,6 +115,9 @@ pub(crate) fn run_in<R: Send>(at: Where, f: impl FnOnce() -> R + Send) -> R {
     run_in_on(at, cpu(), f)
 }
 
+/// The kernel is a PREEMPT_RT one.
+pub(crate) const IS_RT: bool = cfg!(CONFIG_PREEMPT_RT);
+
 /// The current CPU.
 pub(crate) fn cpu() -> u32 {
     // SAFETY: No precondition.

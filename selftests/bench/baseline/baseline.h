@@ -9,6 +9,7 @@
 int run_mutex(struct sample *s, unsigned int ops);
 int run_rt_mutex(struct sample *s, unsigned int ops);
 int run_spin_irqsave(struct sample *s, unsigned int ops);
+int run_spin_bh(struct sample *s, unsigned int ops);
 int run_kfifo(struct sample *s, unsigned int ops);
 int run_kfifo_static(struct sample *s, unsigned int ops);
 int run_ptr_ring(struct sample *s, unsigned int ops);

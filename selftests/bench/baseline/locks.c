@@ -47,6 +47,16 @@ int run_spin_irqsave(struct sample *s, unsigned int ops)
 	return 0;
 }
 
+/* One op: spin_lock_bh and spin_unlock_bh, uncontended. */
+int run_spin_bh(struct sample *s, unsigned int ops)
+{
+	s->ns = timed_loop(ops, ({
+		spin_lock_bh(&a_spinlock);
+		spin_unlock_bh(&a_spinlock);
+	}));
+	return 0;
+}
+
 /*
  * One op: put a u64 into an empty kfifo of 64 and get it out again. Allocated at
  * run time, as the ring of msgq.rs is. Putting and getting happen in different

@@ -18,6 +18,7 @@ static const struct figure figures[] = {
 	{ "base.mutex",			run_mutex,		4096, LOOP, 1 },
 	{ "base.rt_mutex",		run_rt_mutex,		4096, LOOP, 1 },
 	{ "base.spin_irqsave",		run_spin_irqsave,	4096, LOOP, 1 },
+	{ "base.spin_bh",		run_spin_bh,		4096, LOOP, 1 },
 	{ "base.kfifo",			run_kfifo,		4096, LOOP, 1 },
 	{ "base.kfifo_static",		run_kfifo_static,	4096, LOOP, 1 },
 	{ "base.ptr_ring",		run_ptr_ring,		4096, LOOP, 1 },

@@ -68,3 +68,37 @@ impl Figure for CrossCpu {
         run(s, ops, &dedicated_on(other_cpu())?)
     }
 }
+
+/// One op: one call as in `call.inline`, into an idle `Bh` domain.
+pub(crate) struct Bh;
+
+impl Figure for Bh {
+    const NAME: &'static CStr = c"call.bh";
+    const OPS: u32 = 4096;
+
+    fn run(s: &mut Sample, ops: u32) -> Result {
+        run(s, ops, &bh_domain_on(cpu())?)
+    }
+}
+
+/// One op: a `Bh` domain's cell entered with bottom halves off, and a `u64` in it changed: what takes
+/// the place of a lock in a driver's data path.
+pub(crate) struct EnterBh;
+
+impl Figure for EnterBh {
+    const NAME: &'static CStr = c"call.bh_enter";
+    const OPS: u32 = 4096;
+
+    fn run(s: &mut Sample, ops: u32) -> Result {
+        let domain = bh_domain_on(cpu())?;
+        let cell = domain.cell(0u64);
+        settle();
+        let off = BhOff::enter();
+        s.ns = timed_loop!(ops, {
+            let _ = cell.enter(|n| *n = n.wrapping_add(1));
+        });
+        drop(off);
+        use_value(cell.into_inner());
+        Ok(())
+    }
+}

@@ -6,6 +6,7 @@
 //! C header: `selftests/bench/baseline/harness.h`.
 
 use coop_domain::prelude::*;
+use coop_domain::sys::bh;
 use core::ffi::{c_int, c_uint, CStr};
 use core::future::Future;
 use core::ptr::NonNull;
@@ -14,6 +15,8 @@ use kernel::bindings;
 use kernel::module::this_module;
 use kernel::prelude::*;
 use kernel::sync::{Arc, Completion};
+use kernel::time::delay::fsleep;
+use kernel::time::Delta;
 
 #[path = "../../held.rs"]
 mod held;
@@ -273,6 +276,35 @@ pub(crate) fn dedicated_on(cpu: u32) -> Result<Domain> {
         .cpu(cpu)
         .dedicated()
         .build()
+}
+
+/// A `Bh` domain whose home thread is bound to `cpu`.
+pub(crate) fn bh_domain_on(cpu: u32) -> Result<Domain> {
+    Domain::builder(c"bench", this_module::<crate::LocalModule>())
+        .cpu(cpu)
+        .level(Level::Bh)
+        .build()
+}
+
+/// Until the domains have nothing to do.
+pub(crate) fn settle() {
+    fsleep(Delta::from_millis(10));
+}
+
+/// Bottom halves are off until this is dropped.
+pub(crate) struct BhOff(());
+
+impl BhOff {
+    pub(crate) fn enter() -> Self {
+        bh::disable();
+        BhOff(())
+    }
+}
+
+impl Drop for BhOff {
+    fn drop(&mut self) {
+        bh::enable();
+    }
 }
 
 /// The result of a coroutine, for a thread that waits.

@@ -93,3 +93,44 @@ impl Figure for Idle {
         Ok(())
     }
 }
+
+/// One op: `try_post` of a `u64` from a thread to an idle `Bh` domain: the sender switches bottom
+/// halves off and runs the receiver, which is done with the message when the post returns.
+pub(crate) struct Bh;
+
+impl Figure for Bh {
+    const NAME: &'static CStr = c"post.bh";
+    const OPS: u32 = 1024;
+
+    fn run(s: &mut Sample, ops: u32) -> Result {
+        let domain = bh_domain_on(cpu())?;
+        let tx = mailbox(&domain)?;
+        settle();
+        let polls = domain.stats().polls.get();
+        s.ns = timed_loop!(ops, tx.try_post(1).map_err(|_| ENOSPC)?);
+        // Each by itself.
+        if domain.stats().polls.get() < polls.wrapping_add(u64::from(ops)) {
+            return Err(EIO);
+        }
+        Ok(())
+    }
+}
+
+/// The same where bottom halves are off already, as in a softirq.
+pub(crate) struct BhInside;
+
+impl Figure for BhInside {
+    const NAME: &'static CStr = c"post.bh_off";
+    const OPS: u32 = 1024;
+
+    fn run(s: &mut Sample, ops: u32) -> Result {
+        let domain = bh_domain_on(cpu())?;
+        let tx = mailbox(&domain)?;
+        settle();
+        let off = BhOff::enter();
+        let ns = (|| Ok::<_, Error>(timed_loop!(ops, tx.try_post(1).map_err(|_| ENOSPC)?)))();
+        drop(off);
+        s.ns = ns?;
+        Ok(())
+    }
+}

@@ -8,6 +8,8 @@ pub mod atomic;
 #[path = "../../../msgq.rs"]
 pub mod msgq;
 
+#[path = "../../../coop/bh_baton.rs"]
+pub mod bh_baton;
 #[path = "../../../coop/reply_state.rs"]
 pub mod reply_state;
 #[path = "../../../coop/task_state.rs"]

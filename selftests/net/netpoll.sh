@@ -1,0 +1,68 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# guest: --cpus 2 --nics 1 --timeout 120
+# Netconsole: the kernel sends its log through the driver, with interrupts off,
+# while other frames are on their way.
+. "$(dirname "$0")/lib.sh"
+
+modprobe -n netconsole 2>/dev/null || skip_all "this kernel has no netconsole"
+setup_wire || ktap_exit_fail_msg "cannot bring the NICs up"
+ktap_print_header
+ktap_set_plan 4
+
+# Netconsole knows the first namespace only.
+to_first()
+{
+	ip -n coop link set coop netns 1 && ip addr add "$COOP_IP/24" dev coop && ip link set coop up
+}
+to_first || ktap_exit_fail_msg "cannot move the interface"
+wait_for 10 ping -q -c 1 -W 1 "$PEER_IP" >/dev/null
+MAC=$(ip -n peer -o link show peer | sed 's/.*ether \([^ ]*\).*/\1/')
+OUT=$(mktemp)
+in_peer python3 -c '
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
+s.bind(("", 6666))
+print("ready", flush=True)
+while True:
+    print(s.recv(2000).decode(errors="replace"), end="", flush=True)
+' >"$OUT" &
+wait_for 10 grep -q ready "$OUT"
+
+loads() { modprobe netconsole "netconsole=6665@$COOP_IP/coop,6666@$PEER_IP/$MAC"; }
+check "netconsole takes the interface" loads
+
+# seen TAG COUNT: so many lines with the tag have come.
+seen() { [ "$(grep -c "$1" "$OUT")" -ge "$2" ]; }
+lines()
+{
+	local i
+	for ((i = 0; i < $2; i++)); do
+		echo "<4>$1 $i" >/dev/kmsg
+	done
+	wait_for 10 seen "$1" "$2" && return
+	echo "# $(grep -c "$1" "$OUT") of $2 lines have come"
+	return 1
+}
+check "the log comes" lines quiet 100
+# Beside other frames, some may be lost: UDP. Most are not.
+busy()
+{
+	ping -q -f -s 1000 "$PEER_IP" >/dev/null 2>&1 &
+	local ping=$! i
+	for ((i = 0; i < 300; i++)); do
+		echo "<4>busy $i" >/dev/kmsg
+	done
+	wait_for 10 seen busy 250
+	local status=$?
+	kill $ping
+	echo "# $(grep -c busy "$OUT") of 300 lines have come"
+	return $status
+}
+check "the log comes amid other frames" busy
+rmmod netconsole
+rm -f "$OUT"
+quiet() { dmesg_is_clean; }
+check "the kernel log is clean" quiet
+ktap_finished
