@@ -17,13 +17,15 @@
 //! | [`position`] | how the two sides say how far they have come |
 //! | [`lines`] | what they share |
 //! | [`producer`], [`consumer`] | the ends |
+//! | [`polling`] | the receiving end for a thread that polls |
 //! | [`without_ends`] | the same for those who follow one another, as the senders of a mailbox |
 //!
 //! # Contexts
 //!
 //! Every operation works in any context, hard IRQ and NMI included: none sleeps, takes a lock,
-//! disables anything, allocates, or loops over anything but the values it was asked to move. What
-//! must hold is the name of the thing: one producer and one consumer at a time.
+//! disables anything, allocates, or loops over anything but the values it was asked to move
+//! ([`Polling`] alone may spin for a microsecond). What must hold is the name of the thing: one
+//! producer and one consumer at a time.
 //!
 //! # Memory ordering
 //!
@@ -58,6 +60,8 @@
 pub mod consumer;
 #[path = "msgq/lines.rs"]
 pub mod lines;
+#[path = "msgq/polling.rs"]
+pub mod polling;
 #[path = "msgq/position.rs"]
 pub mod position;
 #[path = "msgq/producer.rs"]
@@ -67,6 +71,7 @@ pub mod without_ends;
 
 pub use self::consumer::{Consumer, Drain};
 pub use self::lines::Lines;
+pub use self::polling::Polling;
 pub use self::position::POSITION_BITS;
 pub use self::producer::Producer;
 pub use self::without_ends::{First, Staged, Vacant};

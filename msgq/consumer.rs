@@ -15,8 +15,8 @@ use core::mem::MaybeUninit;
 /// `claimed` of the consumer's line is set, and this is the only consumer. Its position is the
 /// released one plus the values moved out; the slots in its window hold values.
 pub struct Consumer<T, H: Holder<T>> {
-    at: Stand<T>,
-    holder: H,
+    pub(super) at: Stand<T>,
+    pub(super) holder: H,
 }
 
 // SAFETY: The window leads to slots of the ring, which go where the holder goes; the values are `Send`.
@@ -165,9 +165,27 @@ impl<T, H: Holder<T>> Consumer<T, H> {
         !self.at.is_empty()
     }
 
+    /// Frees the slots of what was moved out, and looks how far the producer has come. Returns how
+    /// many values there are, those of the next lap included. The window is empty.
+    #[inline(always)]
+    pub(super) fn look(&mut self) -> usize {
+        let lines = self.holder.lines();
+        // Not in vain, lest who polls takes the line away from the producer.
+        if lines.consumer.head.load(Ordering::Relaxed) != self.at.position {
+            self.release_slots();
+        }
+        let lines = self.holder.lines();
+        let tail = lines.published();
+        let count = lines.consumer_memory().between(self.at.position, tail);
+        if count != 0 {
+            self.renew_to(tail);
+        }
+        count
+    }
+
     /// Frees the slots of all values that were moved out.
     #[inline(always)]
-    fn release_slots(&mut self) {
+    pub(super) fn release_slots(&mut self) {
         self.holder.lines().release(self.at.position);
     }
 }

@@ -8,7 +8,7 @@ mod queues;
 
 use criterion::{criterion_group, criterion_main, Criterion};
 use queues::{batch, one_thread, round_trip, stream, PATIENT};
-use queues::{Crossbeam, Msgq, Queue, Ringbuf, Rtrb};
+use queues::{Crossbeam, Msgq, MsgqPlain, Queue, Ringbuf, Rtrb};
 use std::time::Duration;
 
 type Measure = fn(u64) -> f64;
@@ -37,6 +37,6 @@ criterion_group! {
         .sample_size(30)
         .warm_up_time(Duration::from_millis(300))
         .measurement_time(Duration::from_secs(1));
-    targets = queue::<Msgq>, queue::<Rtrb>, queue::<Ringbuf>, queue::<Crossbeam>
+    targets = queue::<Msgq>, queue::<MsgqPlain>, queue::<Rtrb>, queue::<Ringbuf>, queue::<Crossbeam>
 }
 criterion_main!(benches);

@@ -6,7 +6,7 @@
 #![cfg(loom)]
 
 use coop_host::model::Static;
-use coop_host::msgq::{Consumer, Producer};
+use coop_host::msgq::{Consumer, Polling, Producer};
 use coop_host::{channel, model, ring};
 use loom::alloc::Track;
 use loom::sync::Arc;
@@ -44,6 +44,41 @@ model! {
     receive: "ring.receive",
     release: "ring.release",
     reclaim: "ring.reclaim",
+}
+
+model! {
+    /// The end of who polls: a slot is free only when it looks again.
+    fn values_that_are_polled() {
+        let (mut tx, rx) = channel(1);
+        let producer = thread::spawn(move || {
+            let mut sent = 0;
+            for _ in 0..3 {
+                if sent < 2 && tx.push(Track::new(sent)).is_ok() {
+                    sent += 1;
+                }
+            }
+            sent
+        });
+        let mut rx = Polling::from(rx);
+        let mut next = 0;
+        for _ in 0..2 {
+            if let Some(value) = rx.pop() {
+                assert_eq!(value.into_inner(), next);
+                next += 1;
+            }
+        }
+        let sent = producer.join().unwrap();
+        let mut rx = Consumer::from(rx);
+        while let Some(value) = rx.pop() {
+            assert_eq!(value.into_inner(), next);
+            next += 1;
+        }
+        assert_eq!(next, sent);
+    }
+    publish_polled: "ring.publish",
+    receive_polled: "ring.receive",
+    release_polled: "ring.release",
+    reclaim_polled: "ring.reclaim",
 }
 
 model! {

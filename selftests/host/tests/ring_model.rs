@@ -6,7 +6,7 @@
 
 #![cfg(not(loom))]
 
-use coop_host::msgq::POSITION_BITS;
+use coop_host::msgq::{Polling, POSITION_BITS};
 use coop_host::{channel, ring, Consumer, Heap, HeapRing, Producer};
 use proptest::prelude::*;
 use std::collections::VecDeque;
@@ -406,6 +406,75 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..Default::default() })]
+
+    /// The end of who polls: the same values in the same order, each dropped once; it holds back
+    /// an eighth of the slots at most (of a ring with fewer than 8, all), and none once it has
+    /// found nothing, or has become an ordinary end.
+    #[test]
+    fn values_that_are_polled(
+        log2 in 0u32..8,
+        steps in proptest::collection::vec((0usize..70, 0usize..70, 0usize..6), 1..80),
+    ) {
+        let capacity = 1usize << log2;
+        let held_back = if capacity < 8 { capacity } else { capacity / 8 };
+        let (mut tx, rx) = channel::<Value>(capacity);
+        let mut rx = Polling::from(rx);
+        prop_assert_eq!(rx.capacity(), capacity);
+        let drops = Arc::new(AtomicUsize::new(0));
+        let mut queue = VecDeque::new();
+        let (mut next, mut dropped) = (0, 0);
+        for (push, pop, way) in steps {
+            let room = tx.room();
+            prop_assert!(room <= capacity - queue.len());
+            prop_assert!(room + held_back >= capacity - queue.len());
+            let mut values = (next..).take(push).map(|id| Value { id, drops: drops.clone() });
+            let count = tx.push_batch(&mut values);
+            prop_assert_eq!(count, push.min(room));
+            queue.extend(next..next + count as u32);
+            next += count as u32;
+            let mut found_nothing = false;
+            match way {
+                0 => {
+                    let mut end = Consumer::from(rx);
+                    prop_assert_eq!(tx.room(), capacity - queue.len());
+                    prop_assert_eq!(end.pop().map(|v| v.id), queue.pop_front());
+                    dropped = next as usize - queue.len();
+                    rx = end.into();
+                }
+                1 | 2 => {
+                    let mut out: Vec<MaybeUninit<Value>> =
+                        (0..pop).map(|_| MaybeUninit::uninit()).collect();
+                    let count = rx.pop_slice(&mut out);
+                    prop_assert_eq!(count == 0, pop == 0 || queue.is_empty());
+                    found_nothing = count == 0 && pop != 0;
+                    for value in out.into_iter().take(count) {
+                        // SAFETY: `pop_slice` has filled the first `count`.
+                        let value = unsafe { value.assume_init() };
+                        prop_assert_eq!(Some(value.id), queue.pop_front());
+                        dropped += 1;
+                    }
+                }
+                _ => {
+                    for _ in 0..pop {
+                        let got = rx.pop();
+                        found_nothing = got.is_none();
+                        dropped += usize::from(got.is_some());
+                        prop_assert_eq!(got.map(|v| v.id), queue.pop_front());
+                    }
+                }
+            }
+            if found_nothing {
+                prop_assert_eq!(tx.room(), capacity);
+            }
+            prop_assert_eq!(drops.load(Relaxed), dropped);
+        }
+        drop((tx, rx));
+        prop_assert_eq!(drops.load(Relaxed), next as usize, "each value is dropped once");
+    }
+}
+
 #[test]
 fn capacity_is_a_power_of_two() {
     for len in [0, 3, 5, 6, 7, 100] {
@@ -462,6 +531,37 @@ fn two_threads_lose_nothing() {
         let sender = std::thread::spawn(move || send(tx, total));
         receive(rx, total);
         sender.join().unwrap();
+    }
+}
+
+/// The same for who polls: one at a time and in slices, so fast that it waits now and then.
+#[test]
+fn two_threads_lose_nothing_that_is_polled() {
+    for capacity in [1, 2, 64, 1024] {
+        let total = (capacity as u64 * 1000).max(4000);
+        let (tx, rx) = channel::<u64>(capacity);
+        let sender = std::thread::spawn(move || send(tx, total));
+        let mut rx = Polling::from(rx);
+        let mut next = 0;
+        while next < total {
+            let before = next;
+            if let Some(value) = rx.pop() {
+                assert_eq!(value, next);
+                next += 1;
+            }
+            let mut out = [MaybeUninit::uninit(); 11];
+            let count = rx.pop_slice(&mut out);
+            for value in &out[..count] {
+                // SAFETY: `pop_slice` has filled the first `count`.
+                assert_eq!(unsafe { value.assume_init() }, next);
+                next += 1;
+            }
+            if next == before {
+                std::thread::yield_now();
+            }
+        }
+        sender.join().unwrap();
+        assert_eq!(rx.pop(), None);
     }
 }
 

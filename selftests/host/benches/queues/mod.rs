@@ -3,6 +3,8 @@
 //! The ring and the best bounded queues of the registry behind one trait, and what is measured of
 //! them. Used by the criterion benchmarks and by `compare`.
 
+use coop_host::msgq::Polling;
+use coop_host::{channel, Consumer, Producer, Shared};
 use std::hint::{black_box, spin_loop};
 use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
@@ -28,13 +30,15 @@ pub trait Queue {
     }
 }
 
+/// Our ring, received from as a thread that polls does it.
 pub struct Msgq;
 impl Queue for Msgq {
     const NAME: &'static str = "msgq";
-    type Tx = coop_host::Producer<u64>;
-    type Rx = coop_host::Consumer<u64>;
+    type Tx = Producer<u64>;
+    type Rx = Polling<u64, Shared<u64>>;
     fn new(capacity: usize) -> (Self::Tx, Self::Rx) {
-        coop_host::channel(capacity)
+        let (tx, rx) = channel(capacity);
+        (tx, rx.into())
     }
     #[inline(always)]
     fn push(tx: &mut Self::Tx, value: u64) -> bool {
@@ -48,10 +52,40 @@ impl Queue for Msgq {
         tx.push_slice(values)
     }
     fn pop_slice(rx: &mut Self::Rx, out: &mut [u64]) -> usize {
-        // SAFETY: A `u64` may be overwritten through a `MaybeUninit<u64>` by another one.
-        let out = unsafe { &mut *(std::ptr::from_mut(out) as *mut [MaybeUninit<u64>]) };
-        rx.pop_slice(out)
+        rx.pop_slice(uninit(out))
     }
+}
+
+/// Our ring, received from as all others do it.
+pub struct MsgqPlain;
+impl Queue for MsgqPlain {
+    const NAME: &'static str = "msgq_plain";
+    type Tx = Producer<u64>;
+    type Rx = Consumer<u64>;
+    fn new(capacity: usize) -> (Self::Tx, Self::Rx) {
+        channel(capacity)
+    }
+    #[inline(always)]
+    fn push(tx: &mut Self::Tx, value: u64) -> bool {
+        tx.push(value).is_ok()
+    }
+    #[inline(always)]
+    fn pop(rx: &mut Self::Rx) -> Option<u64> {
+        rx.pop()
+    }
+    fn push_slice(tx: &mut Self::Tx, values: &[u64]) -> usize {
+        tx.push_slice(values)
+    }
+    fn pop_slice(rx: &mut Self::Rx, out: &mut [u64]) -> usize {
+        rx.pop_slice(uninit(out))
+    }
+}
+
+/// The same, which may be written to.
+fn uninit(out: &mut [u64]) -> &mut [MaybeUninit<u64>] {
+    // SAFETY: A `u64` may be overwritten through a `MaybeUninit<u64>` by another one, and the ring
+    // writes nothing else.
+    unsafe { &mut *(std::ptr::from_mut(out) as *mut [MaybeUninit<u64>]) }
 }
 
 pub struct Rtrb;
@@ -216,6 +250,31 @@ impl Patience {
         }
         self.0 = (self.0 + 1).min(6);
     }
+}
+
+/// ns for one cache line to the other CPU and back: how far apart the two are. A virtual machine's
+/// CPUs may be neighbours at one time and far from each other at another.
+#[allow(dead_code)] // `compare` does.
+pub fn distance() -> f64 {
+    #[repr(align(128))]
+    struct Line(AtomicUsize);
+    const TRIPS: usize = 300;
+    let line = Line(AtomicUsize::new(0));
+    let pass_on = |parity: usize| {
+        for trip in 0..TRIPS {
+            let mine = 2 * trip + parity;
+            // Who is not there any more may have lost its CPU.
+            let mut looks = 0u32;
+            while line.0.load(Ordering::Acquire) != mine {
+                looks = looks.wrapping_add(1);
+                if looks % 100_000 == 0 {
+                    std::thread::yield_now();
+                }
+            }
+            line.0.store(mine + 1, Ordering::Release);
+        }
+    };
+    both(|| pass_on(0), || pass_on(1)) / TRIPS as f64
 }
 
 /// ns per value, one at a time. `first`: how long who finds nothing waits first.
