@@ -195,9 +195,13 @@ impl Body for Executor {
                 break;
             }
             let more = self.run_some();
-            if self.is_wanted() && self.attend() {
-                self.with_bh_on(|| self.end(ptr::null()));
-                break;
+            if self.is_wanted() {
+                if self.attend() {
+                    self.with_bh_on(|| self.end(ptr::null()));
+                    break;
+                }
+                // That may have woken coroutines, which only our own queue knows of.
+                continue;
             }
             if more {
                 // Others may want the domain, or the CPU.
