@@ -35,6 +35,8 @@ pub mod call;
 pub mod cell;
 #[path = "coop/domain.rs"]
 pub mod domain;
+#[path = "coop/errand.rs"]
+mod errand;
 #[path = "coop/executor.rs"]
 pub mod executor;
 #[path = "coop/home.rs"]
@@ -63,6 +65,8 @@ pub mod sender;
 pub mod signal;
 #[path = "coop/stats.rs"]
 pub mod stats;
+#[path = "coop/sync/mod.rs"]
+pub mod sync;
 pub mod sys;
 #[path = "coop/task.rs"]
 pub mod task;

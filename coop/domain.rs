@@ -273,6 +273,16 @@ impl Handle {
     pub fn is_closed(&self) -> bool {
         self.0.is_closed()
     }
+
+    /// A handle to what `executor` runs.
+    pub(crate) fn of(executor: &Arc<Executor>) -> Self {
+        Handle(executor.clone())
+    }
+
+    /// What runs the domain.
+    pub(crate) fn executor(&self) -> &Arc<Executor> {
+        &self.0
+    }
 }
 
 fn spawn<F>(

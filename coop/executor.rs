@@ -7,6 +7,7 @@
 
 use crate::bh::Level;
 use crate::bh_baton::BhBaton;
+use crate::errand::Errands;
 use crate::stats::Stats;
 use crate::sys::baton::Baton;
 use crate::sys::bh;
@@ -102,6 +103,9 @@ pub struct Executor {
     pub(crate) wanted: AtomicBool,
     /// The home thread is to end.
     pub(crate) stop: AtomicBool,
+    /// What someone outside wants done by the runner.
+    #[pin]
+    pub(crate) errands: SpinLock<Errands>,
     /// A module whose coroutines are to be dropped; null when that is done.
     pub(crate) purging: AtomicPtr<Purge>,
     pub(crate) spin: crate::home::Spinning,
@@ -157,6 +161,7 @@ impl Executor {
             over: AtomicBool::new(false),
             wanted: AtomicBool::new(false),
             stop: AtomicBool::new(false),
+            errands <- new_spinlock!(Errands::new(), "coop_errands"),
             purging: AtomicPtr::new(ptr::null_mut()),
             spin,
             name,

@@ -32,6 +32,8 @@ pub(crate) struct VTable {
     drop_future: unsafe fn(NonNull<Header>),
     /// Drops the output.
     drop_output: unsafe fn(NonNull<Header>),
+    /// Bytes of the coroutine, header included.
+    size: usize,
 }
 
 /// # Safety
@@ -51,6 +53,7 @@ static DEAD: VTable = VTable {
     poll: never_ready,
     drop_future: nothing,
     drop_output: nothing,
+    size: 0,
 };
 
 static DEAD_NAME: &CStr = c"(done)";
@@ -115,6 +118,14 @@ impl Header {
     /// Where the future's code belongs. Runner only.
     pub(crate) fn code(&self) -> *const () {
         ptr::from_ref(self.vtable.get()).cast()
+    }
+
+    /// Whether `part` lies in the coroutine's future. Runner only.
+    pub(crate) fn contains<P>(&self, part: &P) -> bool {
+        let offset = ptr::from_ref(part)
+            .addr()
+            .wrapping_sub(ptr::from_ref(self).addr());
+        offset < self.vtable.get().size
     }
 
     /// Schedules the coroutine. Any context but NMI.
@@ -216,6 +227,7 @@ impl<F: Future> Task<F> {
         poll: Self::poll,
         drop_future: Self::drop_future,
         drop_output: Self::drop_output,
+        size: size_of::<Self>(),
     };
 
     /// # Safety

@@ -59,6 +59,7 @@ impl Executor {
     /// Runner only.
     pub(crate) fn end(&self, poisoned: *const Header) {
         self.tear_down(poisoned);
+        self.end_errands();
         self.over.store(true, Release);
         self.ended.complete_all();
     }
@@ -175,6 +176,7 @@ impl Executor {
         if self.stop.load(Relaxed) {
             return true;
         }
+        self.run_errands();
         self.with_bh_on(|| {
             self.bury();
             self.purge_now();

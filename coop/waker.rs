@@ -8,7 +8,7 @@ use crate::sys::thread::Thread;
 use crate::task::{Header, TaskRef};
 use crate::wait_cell::{WaitCell, Waiter};
 use core::mem::ManuallyDrop;
-use core::ptr::NonNull;
+use core::ptr::{self, NonNull};
 use core::task::{Context, RawWaker, RawWakerVTable, Waker};
 
 // Statics, not constants: a waker may outlive the module that holds the coroutine, so that its
@@ -96,6 +96,22 @@ pub(crate) fn with_context<R>(executor: &Executor, f: impl FnOnce(&mut Context<'
     let mut cx = Context::from_waker(&waker);
     executor.set_context(&cx);
     f(&mut cx)
+}
+
+// As `TASK_WAKER`. The waker of a coroutine that outlives it: it has no reference.
+static BORROWED_WAKER: RawWakerVTable =
+    RawWakerVTable::new(clone, wake_by_ref, wake_by_ref, drop_current);
+
+/// A waker of `task` that costs nothing to make and to drop.
+///
+/// # Safety
+///
+/// It is dropped before the coroutine is freed.
+#[inline]
+pub(crate) unsafe fn borrowed_waker(task: &Header) -> Waker {
+    // SAFETY: The functions of the table keep the contract of `RawWaker`; per the function's
+    // contract the header is valid as long as the waker is there.
+    unsafe { Waker::new(ptr::from_ref(task).cast(), &BORROWED_WAKER) }
 }
 
 /// The coroutine that `waker` wakes, if it is one of a domain.

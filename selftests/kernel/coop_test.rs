@@ -48,6 +48,12 @@ mod sched;
 mod spin;
 #[path = "stats.rs"]
 mod stats;
+#[path = "sync.rs"]
+mod sync;
+#[path = "sync_cancel.rs"]
+mod sync_cancel;
+#[path = "sync_outside.rs"]
+mod sync_outside;
 #[path = "sys.rs"]
 mod sys;
 #[path = "teardown.rs"]
@@ -73,7 +79,7 @@ fn owner() -> &'static ThisModule {
     this_module::<CoopTest>()
 }
 
-static GROUPS: [&[Test]; 21] = [
+static GROUPS: [&[Test]; 24] = [
     sched::TESTS,
     atomicity::TESTS,
     delivery::TESTS,
@@ -91,6 +97,9 @@ static GROUPS: [&[Test]; 21] = [
     builder::TESTS,
     irq::TESTS,
     stats::TESTS,
+    sync::TESTS,
+    sync_cancel::TESTS,
+    sync_outside::TESTS,
     leaks::TESTS,
     // Not to be run with the others: these leave something behind, on purpose.
     owner::TESTS,
