@@ -10,12 +10,16 @@ pub mod msgq;
 
 #[path = "../../../coop/bh_baton.rs"]
 pub mod bh_baton;
+#[path = "../../../coop/sync/permits.rs"]
+pub mod permits;
 #[path = "../../../coop/reply_state.rs"]
 pub mod reply_state;
 #[path = "../../../coop/task_state.rs"]
 pub mod task_state;
 #[path = "../../../coop/wait_cell.rs"]
 pub mod wait_cell;
+#[path = "../../../coop/sync/wait_list.rs"]
+pub mod wait_list;
 #[path = "../../../coop/wake_queue.rs"]
 pub mod wake_queue;
 
