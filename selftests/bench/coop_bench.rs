@@ -24,12 +24,14 @@ mod mem;
 mod post;
 #[path = "runtime/ring.rs"]
 mod ring;
+#[path = "runtime/sync.rs"]
+mod sync;
 #[path = "runtime/task.rs"]
 mod task;
 
 use harness::{entry, Entry, Suite};
 
-static FIGURES: [Entry; 30] = [
+static FIGURES: [Entry; 37] = [
     entry::<ring::PushPop>(),
     entry::<ring::PushPopInMemory>(),
     entry::<ring::Batch32>(),
@@ -58,6 +60,13 @@ static FIGURES: [Entry; 30] = [
     entry::<call::SameCpu>(),
     entry::<call::CrossCpu>(),
     entry::<irq::ToCoroutine>(),
+    entry::<sync::Acquire>(),
+    entry::<sync::Lock>(),
+    entry::<sync::Read>(),
+    entry::<sync::Send>(),
+    entry::<sync::TrySend>(),
+    entry::<sync::Set>(),
+    entry::<sync::HandOver>(),
     entry::<mem::TaskHeader>(),
     entry::<mem::OneDomain>(),
 ];

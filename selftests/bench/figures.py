@@ -65,6 +65,13 @@ FIGURES = {
         ],
     ),
     "irq.to_coroutine": ("base.threaded_irq", []),
+    "sync.semaphore": ("base.semaphore", [at_most(50)]),
+    "sync.mutex": ("base.mutex", [at_most(50)]),
+    "sync.rwlock_read": ("base.semaphore", [at_most(50)]),
+    "sync.channel": ("base.kfifo", [at_most(25)]),
+    "sync.channel_try": ("base.kfifo", [at_most(25)]),
+    "sync.event": ("base.mutex", []),
+    "sync.mutex_hand_over": ("base.schedule", []),
     "mem.task_header": (None, [at_most(64)]),
     "mem.domain": (None, []),
 }

@@ -7,6 +7,7 @@
 
 /* locks.c */
 int run_mutex(struct sample *s, unsigned int ops);
+int run_semaphore(struct sample *s, unsigned int ops);
 int run_rt_mutex(struct sample *s, unsigned int ops);
 int run_spin_irqsave(struct sample *s, unsigned int ops);
 int run_spin_bh(struct sample *s, unsigned int ops);

@@ -6,6 +6,7 @@
 #include <linux/mutex.h>
 #include <linux/ptr_ring.h>
 #include <linux/rtmutex.h>
+#include <linux/semaphore.h>
 #include <linux/slab.h>
 #include <linux/spinlock.h>
 
@@ -13,6 +14,7 @@
 
 static DEFINE_MUTEX(a_mutex);
 static DEFINE_RT_MUTEX(an_rt_mutex);
+static DEFINE_SEMAPHORE(a_semaphore, 2);
 static DEFINE_SPINLOCK(a_spinlock);
 
 /* One op: mutex_lock and mutex_unlock, uncontended. */
@@ -21,6 +23,16 @@ int run_mutex(struct sample *s, unsigned int ops)
 	s->ns = timed_loop(ops, ({
 		mutex_lock(&a_mutex);
 		mutex_unlock(&a_mutex);
+	}));
+	return 0;
+}
+
+/* One op: down and up of a semaphore that has permits. */
+int run_semaphore(struct sample *s, unsigned int ops)
+{
+	s->ns = timed_loop(ops, ({
+		down(&a_semaphore);
+		up(&a_semaphore);
 	}));
 	return 0;
 }

@@ -16,6 +16,7 @@ static const struct figure figures[] = {
 	/* First, and always: the others are counted alike. */
 	{ "check.counts",		run_check_counts,	1024, LOOP, 1 },
 	{ "base.mutex",			run_mutex,		4096, LOOP, 1 },
+	{ "base.semaphore",		run_semaphore,		4096, LOOP, 1 },
 	{ "base.rt_mutex",		run_rt_mutex,		4096, LOOP, 1 },
 	{ "base.spin_irqsave",		run_spin_irqsave,	4096, LOOP, 1 },
 	{ "base.spin_bh",		run_spin_bh,		4096, LOOP, 1 },
