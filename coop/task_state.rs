@@ -42,7 +42,7 @@
 //! `task.leave` acquire it; `task.leave` also publishes the handle's last use of the output to
 //! `finish`. `task.put` publishes the last use of the header to whoever frees it.
 
-use crate::atomic::{fence, named, AtomicU32, AtomicU8, Ordering};
+use crate::atomic::{named, named_fence, AtomicU32, AtomicU8, Ordering};
 
 /// Awaits a wake-up; in no queue.
 const IDLE: u8 = 0;
@@ -253,7 +253,7 @@ impl TaskState {
             return false;
         }
         // Pairs with the release of every other `put`.
-        fence(Ordering::Acquire);
+        named_fence("task.last_put", Ordering::Acquire);
         true
     }
 }

@@ -167,7 +167,7 @@ impl WakeQueue {
             .compare_exchange(
                 IDLE,
                 RUNNING,
-                named("queue.take", Ordering::AcqRel),
+                named("queue.claim", Ordering::AcqRel),
                 Ordering::Relaxed,
             )
             .is_ok()
@@ -188,7 +188,7 @@ impl WakeQueue {
             match self.head.compare_exchange_weak(
                 head,
                 next,
-                named("queue.push", Ordering::AcqRel),
+                named("queue.kick", Ordering::AcqRel),
                 Ordering::Relaxed,
             ) {
                 Ok(_) => return head == IDLE,
@@ -206,7 +206,7 @@ impl WakeQueue {
             .compare_exchange(
                 RUNNING,
                 IDLE,
-                named("queue.take", Ordering::AcqRel),
+                named("queue.go_idle", Ordering::AcqRel),
                 Ordering::Relaxed,
             )
             .is_ok()
@@ -224,7 +224,7 @@ impl WakeQueue {
         // INVARIANT: The list goes to the batch.
         Batch(
             self.head
-                .swap(CLOSED, named("queue.take", Ordering::AcqRel)),
+                .swap(CLOSED, named("queue.close", Ordering::AcqRel)),
         )
     }
 

@@ -28,13 +28,15 @@ pub mod atomic {
         STEP.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// `order`, or `Relaxed` while the mistake `name` is made.
+    /// `order`, or `Relaxed` while the mistake `name` is made; while `name/acquire` or
+    /// `name/release` is, without this half of it.
     pub fn named(name: &'static str, order: Ordering) -> Ordering {
         step();
-        if mistake(name) {
-            Ordering::Relaxed
-        } else {
-            order
+        match (super::half_of(name), order) {
+            (Some("acquire"), Ordering::AcqRel) => Ordering::Release,
+            (Some("release"), Ordering::AcqRel) => Ordering::Acquire,
+            _ if mistake(name) => Ordering::Relaxed,
+            _ => order,
         }
     }
 
@@ -55,15 +57,33 @@ use std::sync::{Once, OnceLock};
 
 const MISTAKE: &str = "COOP_MISTAKE";
 
+/// The mistake that this process makes.
+fn wanted() -> Option<&'static str> {
+    static WANTED: OnceLock<Option<String>> = OnceLock::new();
+    WANTED.get_or_init(|| env::var(MISTAKE).ok()).as_deref()
+}
+
+/// It was made.
+fn say(mistake: &str) {
+    static SAID: Once = Once::new();
+    SAID.call_once(|| eprintln!("makes the mistake {mistake}"));
+}
+
 /// Whether this process makes the mistake `name`.
 pub fn mistake(name: &str) -> bool {
-    static WANTED: OnceLock<Option<String>> = OnceLock::new();
-    static SAID: Once = Once::new();
-    let made = WANTED.get_or_init(|| env::var(MISTAKE).ok()).as_deref() == Some(name);
+    let made = wanted() == Some(name);
     if made {
-        SAID.call_once(|| eprintln!("makes the mistake {name}"));
+        say(name);
     }
     made
+}
+
+/// Which half of the ordering `name` this process leaves out.
+fn half_of(name: &str) -> Option<&'static str> {
+    let wanted = wanted()?;
+    let half = wanted.strip_prefix(name)?.strip_prefix('/')?;
+    say(wanted);
+    Some(half)
 }
 
 /// Runs `model` in all its interleavings. With a bound, in those only in which threads are

@@ -252,8 +252,8 @@ model! {
         // SAFETY: All threads have ended.
         unsafe { domain.free() };
     }
-    take: "queue.take",
-    push_into_the_baton: "queue.push",
+    idle: "queue.go_idle/release",
+    push_into_the_baton: "queue.push/acquire",
     word_without_a_second_look: "word.no_second_look",
 }
 
@@ -277,6 +277,6 @@ model! {
         // SAFETY: All threads have ended.
         unsafe { domain.free() };
     }
-    claim: "queue.take",
+    claim: "queue.claim/acquire",
     push_against_a_claim: "queue.push",
 }

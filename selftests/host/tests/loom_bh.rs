@@ -243,8 +243,8 @@ model! {
         unsafe { domain.free() };
     }
     lock: "bh.lock",
-    unlock: "bh.unlock",
-    note: "bh.note",
+    unlock: "bh.unlock/release",
+    note: "bh.note/acquire",
     no_second_look: "bh.does_not_look_again",
     no_baton: "bh.runs_all_the_same",
 }

@@ -134,7 +134,8 @@ model! {
         // SAFETY: All threads have ended.
         unsafe { thread.free() };
     }
-    complete_for_one_who_waits: "reply.complete",
+    complete_for_one_who_waits: "reply.complete/release",
+    complete_finds_the_waiter: "reply.complete/acquire",
     take_after_the_wait: "reply.take",
 }
 
@@ -152,7 +153,7 @@ model! {
         // SAFETY: All threads have ended.
         unsafe { thread.free() };
     }
-    wait_and_be_killed: "reply.wait",
+    wait_and_be_killed: "reply.wait/release",
     complete_for_one_who_is_killed: "reply.complete",
 }
 
@@ -178,7 +179,7 @@ model! {
         assert_eq!(receiver.join().unwrap(), gone);
         end(slot);
     }
-    abandon: "reply.abandon",
+    abandon: "reply.abandon/release",
     abandoned: "reply.abandoned",
 }
 

@@ -302,8 +302,11 @@ model! {
     }
     #![preemptions = 2]
     wake: "task.wake",
-    poll: "task.poll",
+    wake_after_another: "task.wake/acquire",
+    wake_publishes: "task.wake/release",
+    poll: "task.poll/acquire",
     put: "task.put",
+    last_put: "task.last_put",
 }
 
 model! {
@@ -318,7 +321,7 @@ model! {
         end(world);
     }
     #![preemptions = 2]
-    finish: "task.finish",
+    finish: "task.finish/release",
     observe: "task.observe",
     put_by_the_joiner: "task.put",
 }
@@ -332,7 +335,7 @@ model! {
         leaver.join().unwrap();
         end(world);
     }
-    leave: "task.leave",
+    leave: "task.leave/acquire",
     finish_and_leave: "task.finish",
     put_by_the_leaver: "task.put",
 }
@@ -381,7 +384,7 @@ model! {
         end(world);
     }
     #![preemptions = 3]
-    idle: "task.idle",
+    idle: "task.idle/release",
     wake_after_a_yield: "task.wake",
 }
 

@@ -57,8 +57,10 @@ model! {
         // SAFETY: All threads have ended.
         unsafe { (shared.free(), thread.free()) };
     }
-    signal: "cell.signal",
-    wait: "cell.wait",
+    signal: "cell.signal/release",
+    signal_finds_the_waiter: "cell.signal/acquire",
+    wait: "cell.wait/acquire",
+    wait_publishes: "cell.wait/release",
 }
 
 model! {

@@ -102,8 +102,8 @@ model! {
         unsafe { (domain.free(), a.free(), b.free()) };
     }
     #![preemptions = 2]
-    push: "queue.push",
-    take: "queue.take",
+    push: "queue.push/release",
+    take: "queue.take/acquire",
 }
 
 model! {
@@ -169,5 +169,5 @@ model! {
     }
     #![preemptions = 3]
     push_against_the_end: "queue.push",
-    take_at_the_end: "queue.take",
+    close: "queue.close/acquire",
 }
