@@ -149,7 +149,10 @@ FIGURES = [
 def main():
     prefix, repeat = sys.argv[1], int(sys.argv[2])
     soaker = Soaker()
+    only = os.environ.get("ONLY", "").split()
     for name, prepare, count, unit in FIGURES:
+        if only and name not in only:
+            continue
         work = prepare()
         work(count // 2)
         readings = [busy(soaker, work, count) for _ in range(repeat)]
