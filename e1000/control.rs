@@ -1,32 +1,72 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Going up and down, and the state of the link.
+//! Going up and down, and being changed meanwhile.
 
 use coop_domain::prelude::*;
-use kernel::{prelude::*, sync::Arc};
+use kernel::{prelude::*, sync::Arc, time::Delta};
 
 use super::{
     device::{Nic, State},
     hw::{Hw, Settings},
+    link::phy,
     regs::Causes,
+    rx::RxRing,
+    tx::TxRing,
 };
-use crate::net::{Filter, Link};
+use crate::net::{Filter, Link, LinkMode, Offloads, Pause, Rings};
 
-/// What the network stack asks for, and waits for.
+/// What the network stack and `ethtool` ask for, and wait for.
 pub(super) enum Request {
     Open,
     Close,
     SetAddress([u8; 6]),
     SetMtu(u32),
     SetFilter(Filter),
-    /// Begin anew, if the device is up.
+    SetOffloads(Offloads),
+    SetVlan {
+        id: u16,
+        wanted: bool,
+    },
+    SetLink(LinkMode),
+    SetPause(Pause),
+    SetCoalesce(u32),
+    SetLight(Option<bool>),
+    /// To use these rings, the first of them full of buffers. They are swapped.
+    SetRings(KBox<(RxRing, TxRing)>),
+    /// Begin anew, if the interface is up.
     Reset,
+    /// Negotiate anew.
+    Renegotiate,
+    /// Look after the link.
+    Look,
+    /// Tell how things are.
+    Tell,
+    Read(Reading, KVec<u64>),
+}
+
+/// What is to be read into a vector of numbers.
+pub(super) enum Reading {
+    Statistics,
+    Registers,
+    Tests { offline: bool },
+}
+
+pub(super) enum Answer {
+    Done,
+    Told {
+        settings: Settings,
+        rings: Rings,
+        coalesce: u32,
+    },
+    Read(KVec<u64>),
+    /// Those that are of no use any more, for a thread to free them.
+    Rings(KBox<(RxRing, TxRing)>),
 }
 
 /// The coroutine that answers [`Request`]s, one after the other: none meets another half done.
 pub(super) async fn control(
     nic: Arc<Nic>,
-    mut requests: Receiver<coop_domain::Request<Request, Result>>,
+    mut requests: Receiver<coop_domain::Request<Request, Result<Answer>>>,
 ) -> Result {
     while let Some(request) = requests.recv().await {
         let (request, reply) = request.into_parts();
@@ -41,49 +81,116 @@ pub(super) async fn control(
 }
 
 /// The coroutine that resets a device that has stopped sending.
-pub(super) async fn recover(nic: Arc<Nic>, requests: Caller<Request, Result>) -> Result {
+pub(super) async fn recover(nic: Arc<Nic>, requests: Caller<Request, Result<Answer>>) -> Result {
     loop {
         nic.hung.wait().await;
         pr_warn!("{}: does not send any more: reset\n", nic.interface.name());
         nic.interface.stats().tx_errors.add(1);
-        let result = requests.ask(Request::Reset).await;
-        if let Err(error) = result.and_then(|result| result) {
+        nic.state.with(|state| state.hangs += 1)?;
+        if let Err(error) = requests.ask(Request::Reset).await? {
             pr_err!("{}: reset failed: {error:?}\n", nic.interface.name());
         }
     }
 }
 
-/// The coroutine that looks after what happens seldom: the link, frames lost.
-pub(super) async fn watch(nic: Arc<Nic>) -> Result {
+/// The coroutine that has [`Nic::look`] happen when the device asks for it.
+pub(super) async fn watch(nic: Arc<Nic>, requests: Caller<Request, Result<Answer>>) -> Result {
     loop {
         nic.attention.wait().await;
-        nic.state.with(|state| nic.look(state))?;
+        let up = nic.state.with(|state| {
+            state.idle_interrupts += u64::from(!state.up);
+            state.up
+        })?;
+        if !up {
+            continue;
+        }
+        if let Err(error) = requests.ask(Request::Look).await? {
+            pr_err!("{}: no word of the link: {error:?}\n", nic.interface.name());
+        }
+    }
+}
+
+/// The coroutine that has it happen every other second, too, before the device's counters overflow.
+pub(super) async fn tick(nic: Arc<Nic>, alarm: crate::net::Alarm) -> Result {
+    loop {
+        nic.started.wait().await;
+        while nic.state.with(|state| state.up)? {
+            alarm.sleep(Delta::from_secs(2)).await;
+            if nic.state.with(|state| state.up)? {
+                nic.attention.signal();
+            }
+        }
     }
 }
 
 impl Nic {
-    async fn handle(&self, request: Request) -> Result {
+    async fn handle(&self, request: Request) -> Result<Answer> {
         match request {
-            Request::Open => self.state.with(|state| self.open(state))?,
-            Request::Close => self.close().await,
-            Request::Reset => {
-                if !self.state.with(|state| state.up)? {
-                    return Ok(());
-                }
-                self.close().await?;
-                self.state.with(|state| self.open(state))?
+            Request::Open => self.state.with(|state| self.open(state))??,
+            Request::Close => self.close().await?,
+            Request::Reset => self.reset().await?,
+            Request::Look => self.look().await?,
+            Request::SetAddress(address) => {
+                self.change(|state| state.settings.address = address)?
             }
-            Request::SetAddress(address) => self.change(|settings| settings.address = address),
-            Request::SetMtu(mtu) => self.change(|settings| settings.mtu = mtu),
-            Request::SetFilter(filter) => self.change(|settings| settings.filter = filter),
+            Request::SetMtu(mtu) => self.change(|state| state.settings.mtu = mtu)?,
+            Request::SetFilter(filter) => self.change(|state| state.filter = filter)?,
+            Request::SetOffloads(offloads) => {
+                self.change(|state| state.settings.offloads = offloads)?;
+            }
+            Request::SetVlan { id, wanted } => self.change(|state| {
+                if let Some(bits) = state.vlans.get_mut(usize::from(id >> 5)) {
+                    let bit = 1 << (id & 0x1f);
+                    *bits = *bits & !bit | if wanted { bit } else { 0 };
+                }
+            })?,
+            Request::SetLink(link) => {
+                self.state.with(|state| state.settings.link = link)?;
+                self.set_up_link().await?;
+            }
+            Request::SetPause(pause) => {
+                self.state.with(|state| state.settings.pause = pause)?;
+                self.set_up_link().await?;
+            }
+            Request::Renegotiate => self.set_up_link().await?,
+            Request::SetCoalesce(usecs) => {
+                self.state
+                    .with(|state| state.throttle.set(&self.hw, usecs))?;
+            }
+            Request::SetLight(light) => self.hw.set_light(light),
+            Request::SetRings(mut rings) => {
+                self.set_rings(&mut rings).await?;
+                return Ok(Answer::Rings(rings));
+            }
+            Request::Tell => {
+                return self.state.with(|state| Answer::Told {
+                    settings: state.settings,
+                    rings: Rings {
+                        rx: state.rx.ring.len(),
+                        tx: state.tx.ring.len(),
+                    },
+                    coalesce: state.throttle.setting(),
+                })
+            }
+            Request::Read(what, mut to) => {
+                match what {
+                    Reading::Statistics => self.state.with(|state| self.tell(state, &mut to))?,
+                    Reading::Registers => self.read_registers(&mut to).await?,
+                    Reading::Tests { offline } => self.test(offline, &mut to).await?,
+                }
+                return Ok(Answer::Read(to));
+            }
         }
+        Ok(Answer::Done)
     }
 
-    fn change(&self, change: impl FnOnce(&mut Settings)) -> Result {
+    fn change(&self, change: impl FnOnce(&mut State)) -> Result {
         self.state.with(|state| {
-            change(&mut state.settings);
+            change(state);
+            state.rx.keeps_bad = state.settings.offloads.has(Offloads::RX_ALL);
             if state.up {
-                self.hw.set_filter(&state.settings);
+                self.hw.set_link(&state.settings);
+                self.hw.set_filter(state);
             }
         })
     }
@@ -92,27 +199,37 @@ impl Nic {
         if state.up {
             return Err(EBUSY);
         }
+        state.open = true;
         if let Err(error) = state.rx.fill() {
             state.rx.clear()?;
             return Err(error);
         }
-        self.hw
-            .start(&state.settings, &state.rx.ring, &state.tx.ring);
-        state.rx.start(&self.hw);
-        state.up = true;
-        self.hw.unmask(Causes::RECEIVED.or(Causes::LINK));
-        // The link may be up already.
-        self.attention.signal();
+        self.start(state);
         Ok(())
     }
 
-    /// Puts the device to rest. Frames that are to be sent meanwhile are lost.
-    async fn close(&self) -> Result {
+    /// Has the device begin. The receive ring is full of buffers.
+    fn start(&self, state: &mut State) {
+        self.hw.start(state);
+        state.rx.start(&self.hw);
+        state.throttle.apply(&self.hw);
+        state.up = true;
+        state.tx.stopped = false;
+        self.interface.wake_queue();
+        self.hw.unmask(Causes::RECEIVED.or(Causes::LINK));
+        // The link may be up already.
+        self.attention.signal();
+        self.started.signal();
+    }
+
+    /// Puts the device to rest, and empties the rings; the stack has to wait.
+    pub(super) async fn rest(&self) -> Result {
         self.state.with(|state| {
+            self.collect(state);
             state.up = false;
-            state.link = false;
+            state.tx.stopped = true;
+            self.interface.stop_queue();
         })?;
-        self.interface.set_link(Link::default());
         for step in Hw::RESET {
             let delay = step(&self.hw);
             self.alarm.sleep(delay).await;
@@ -122,36 +239,82 @@ impl Nic {
             state.rx.clear()?;
             state.tx.clear()?;
             self.interface.reset_queue();
-            if state.tx.stopped {
-                state.tx.stopped = false;
-                self.interface.wake_queue();
-            }
             Ok(())
         })?
     }
 
-    fn look(&self, state: &mut State) {
-        if !state.up {
-            return;
-        }
-        let missed = self.hw.take_missed();
-        self.interface.stats().rx_missed_errors.add(missed.into());
+    async fn close(&self) -> Result {
+        self.state.with(|state| {
+            state.open = false;
+            state.link = Link::default();
+        })?;
+        self.interface.set_link(Link::default());
+        self.rest().await
+    }
 
-        let link = self.hw.link();
-        if link.up == state.link {
-            return;
+    pub(super) async fn reset(&self) -> Result {
+        if !self.state.with(|state| state.open)? {
+            return Ok(());
         }
-        state.link = link.up;
-        self.interface.set_link(link);
-        if link.up {
-            pr_info!(
-                "{}: link is up, {} Mbit/s, {} duplex\n",
-                self.interface.name(),
-                link.mbits,
-                if link.full_duplex { "full" } else { "half" },
-            );
-        } else {
-            pr_info!("{}: link is down\n", self.interface.name());
+        self.rest().await?;
+        self.state.with(|state| self.open(state))?
+    }
+
+    /// Begins anew with other rings, and swaps them.
+    async fn set_rings(&self, new: &mut (RxRing, TxRing)) -> Result {
+        let up = self.state.with(|state| state.up)?;
+        if up {
+            self.rest().await?;
         }
+        self.state.with(|state| {
+            core::mem::swap(&mut state.rx, &mut new.0);
+            core::mem::swap(&mut state.tx, &mut new.1);
+            if up {
+                self.start(state);
+                Ok(())
+            } else {
+                state.rx.clear()
+            }
+        })?
+    }
+
+    fn tell(&self, state: &mut State, to: &mut [u64]) {
+        self.collect(state);
+        let stats = self.interface.stats();
+        let own = [
+            state.hangs,
+            state.waits,
+            stats.tx_dropped.get(),
+            stats.rx_dropped.get(),
+        ];
+        state.counters.tell(to, &own);
+    }
+
+    /// Tells registers as the C driver does: those of the device, then those of the transceiver.
+    async fn read_registers(&self, to: &mut [u64]) -> Result {
+        let mut put = |at: usize, value: u32| {
+            if let Some(to) = to.get_mut(at) {
+                *to = value.into();
+            }
+        };
+        for (at, value) in self.hw.registers().into_iter().enumerate() {
+            put(at, value);
+        }
+        let status: u32 = self.phy(phy::SPECIFIC_STATUS, None).await?.into();
+        let control: u32 = self.phy(phy::SPECIFIC_CONTROL, None).await?.into();
+        let gigabit: u32 = self.phy(phy::STATUS_1000, None).await?.into();
+        for (at, value) in [
+            (13, status),
+            (17, control),
+            (18, status),
+            (20, control),
+            (23, status),
+            (24, gigabit),
+            (25, gigabit),
+            (26, self.hw.management()),
+        ] {
+            put(at, value);
+        }
+        Ok(())
     }
 }

@@ -41,6 +41,12 @@ impl RxStatus {
     pub(super) fn len(self) -> u32 {
         (self.0 & 0xffff) as u32
     }
+
+    /// The VLAN tag that was taken out of the frame.
+    pub(super) fn vlan_tag(self) -> Option<u16> {
+        const VP: u64 = 1 << 35;
+        (self.0 & VP != 0).then_some((self.0 >> 48) as u16)
+    }
 }
 
 /// Second word of a transmit descriptor.
@@ -65,6 +71,12 @@ impl TxStatus {
             Offload::Segment { ipv4: false, .. } => IFCS | DATA | SEGMENT | PUT_SUM,
             Offload::Segment { ipv4: true, .. } => IFCS | DATA | SEGMENT | PUT_SUM | PUT_IP_SUM,
         })
+    }
+
+    /// A VLAN tag is to be put in.
+    pub(super) fn with_vlan_tag(self, tag: Option<u16>) -> Self {
+        const VLE: u64 = 1 << 30;
+        Self(self.0 | tag.map_or(0, |tag| VLE | u64::from(tag) << 48))
     }
 
     pub(super) fn with_len(self, len: u32) -> Self {

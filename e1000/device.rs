@@ -6,13 +6,15 @@ use coop_domain::prelude::*;
 use kernel::{prelude::*, sync::Arc};
 
 use super::{
-    control::Request,
-    hw::{Hw, Settings},
+    control::{Answer, Request},
+    counters::Counters,
+    hw::{Hw, Settings, Vlans},
     regs::Causes,
     rx::RxRing,
+    throttle::Throttle,
     tx::TxRing,
 };
-use crate::net::{Alarm, BhOff, Filter, Interface, Operations, Poll, Skb};
+use crate::net::{Alarm, BhOff, Filter, Interface, Link, Offloads, Operations, Poll, Skb};
 
 /// What the coroutines of a device, its interrupt and the network stack know.
 pub(super) struct Nic {
@@ -24,16 +26,30 @@ pub(super) struct Nic {
     pub(super) attention: Arc<Signal>,
     /// The device does not send any more, though it should.
     pub(super) hung: Signal,
-    /// For the coroutine that resets the device.
+    /// For the coroutine `control`.
     pub(super) alarm: Alarm,
+    /// The device was started.
+    pub(super) started: Signal,
 }
 
 /// What changes. Only one at a time is inside the domain, be it a coroutine between two awaits, the
 /// stack with a frame to send, or the poll: there is nothing to lock.
 pub(super) struct State {
+    /// The interface is up.
+    pub(super) open: bool,
+    /// The device is at work.
     pub(super) up: bool,
-    pub(super) link: bool,
+    pub(super) link: Link,
     pub(super) settings: Settings,
+    pub(super) filter: Filter,
+    pub(super) vlans: Vlans,
+    pub(super) throttle: Throttle,
+    pub(super) counters: Counters,
+    /// How often the device stopped sending, and how often the stack had to wait for room.
+    pub(super) hangs: u64,
+    pub(super) waits: u64,
+    /// Interrupts while the device was at rest.
+    pub(super) idle_interrupts: u64,
     pub(super) rx: RxRing,
     pub(super) tx: TxRing,
 }
@@ -49,7 +65,7 @@ impl Nic {
             self.hw.mask(Causes::FRAMES);
             self.interface.schedule_poll();
         }
-        if causes.has(Causes::LINK.or(Causes::OVERRUN)) {
+        if causes.has(Causes::SELDOM) {
             // Gives the signal `attention`.
             Top::Wake
         } else {
@@ -70,13 +86,20 @@ impl Drop for Nic {
 /// The network stack's end of the device. What frames need is done at once, inside the domain; for
 /// everything else it calls a coroutine.
 pub(super) struct Frontend {
-    pub(super) requests: Caller<Request, Result>,
+    pub(super) requests: Caller<Request, Result<Answer>>,
     pub(super) nic: Arc<Nic>,
+}
+
+impl Frontend {
+    /// Has a coroutine do something, and waits for that.
+    pub(super) fn ask(&self, request: Request) -> Result {
+        self.requests.call(request)?.map(|_| ())
+    }
 }
 
 impl Operations for Frontend {
     fn open(&self) -> Result {
-        self.requests.call(Request::Open)?
+        self.ask(Request::Open)
     }
 
     fn stop(&self) {
@@ -107,14 +130,22 @@ impl Operations for Frontend {
     }
 
     fn set_address(&self, address: [u8; 6]) -> Result {
-        self.requests.call(Request::SetAddress(address))?
+        self.ask(Request::SetAddress(address))
     }
 
     fn set_mtu(&self, mtu: u32) -> Result {
-        self.requests.call(Request::SetMtu(mtu))?
+        self.ask(Request::SetMtu(mtu))
     }
 
     fn set_filter(&self, filter: Filter) -> Result {
-        self.requests.call(Request::SetFilter(filter))?
+        self.ask(Request::SetFilter(filter))
+    }
+
+    fn set_offloads(&self, offloads: Offloads) -> Result {
+        self.ask(Request::SetOffloads(offloads))
+    }
+
+    fn set_vlan(&self, id: u16, wanted: bool) -> Result {
+        self.ask(Request::SetVlan { id, wanted })
     }
 }

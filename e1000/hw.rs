@@ -12,18 +12,24 @@ use kernel::{
     time::{delay::fsleep, Delta},
 };
 
-use super::{regs::*, ring::Ring};
-use crate::net::{self, Filter};
+use super::{counters::Counters, device::State, regs::*};
+use crate::net::{self, LinkMode, Offloads, Pause};
 
-/// At most 20 000 interrupts a second, as the C driver starts with.
-const INTERRUPT_INTERVAL: u32 = 1_000_000_000 / 256 / 20_000;
+/// How much of the device's memory is for frames that come in, unless it is told otherwise.
+const RX_MEMORY: u32 = 48 << 10;
 
 /// What the interface is to be like; outlives a reset of the device.
+#[derive(Clone, Copy)]
 pub(super) struct Settings {
     pub(super) address: [u8; 6],
     pub(super) mtu: u32,
-    pub(super) filter: Filter,
+    pub(super) link: LinkMode,
+    pub(super) pause: Pause,
+    pub(super) offloads: Offloads,
 }
+
+/// The VLANs whose frames are received, a bit for each.
+pub(super) type Vlans = [u32; 128];
 
 pub(super) struct Hw(net::Regs<END>);
 
@@ -86,7 +92,8 @@ impl Hw {
         Ok(address)
     }
 
-    fn read_eeprom(&self, word: u8) -> Result<u16> {
+    /// Reads a word of the EEPROM. May sleep; one at a time.
+    pub(super) fn read_eeprom(&self, word: u8) -> Result<u16> {
         self.access((), |bar| {
             bar.write_reg(EERD::zeroed().with_address(word).with_start(true))
         });
@@ -99,16 +106,14 @@ impl Hw {
         Ok(eerd.data().into())
     }
 
-    /// Sets the device up to send and receive through these rings, and starts it.
+    /// Sets the device up to send and receive through its rings, and starts it.
     ///
     /// The interrupts stay off.
-    pub(super) fn start(&self, settings: &Settings, rx: &Ring, tx: &Ring) {
+    pub(super) fn start(&self, state: &State) {
+        let (settings, rx, tx) = (&state.settings, &state.rx.ring, &state.tx.ring);
+        self.set_link(settings);
         self.access((), |bar| {
-            bar.update(CTRL, |ctrl| {
-                ctrl.with_auto_speed(true).with_set_link_up(true)
-            });
-            bar.write_reg(ITR::zeroed().with_interval(INTERRUPT_INTERVAL as u16));
-
+            bar.write_reg(VET::zeroed().with_ethertype(0x8100u16));
             bar.write_reg(TDBAL::from_raw(tx.dma_address() as u32));
             bar.write_reg(TDBAH::from_raw((tx.dma_address() >> 32) as u32));
             bar.write_reg(TDLEN::from_raw(tx.bytes()));
@@ -133,14 +138,16 @@ impl Hw {
             bar.write_reg(RDLEN::from_raw(rx.bytes()));
             bar.write_reg(RDH::zeroed());
             bar.write_reg(RDT::zeroed());
-            bar.write_reg(RXCSUM::zeroed().with_tcp_udp(true));
         });
-        self.set_filter(settings);
+        self.set_filter(state);
     }
 
-    /// Chooses which frames are received, and starts that.
-    pub(super) fn set_filter(&self, settings: &Settings) {
-        let filter = &settings.filter;
+    /// Chooses which frames are received, and how, and starts that.
+    pub(super) fn set_filter(&self, state: &State) {
+        let State {
+            settings, filter, ..
+        } = state;
+        let all = settings.offloads.has(Offloads::RX_ALL);
         // The own address comes first; unicast ones that do not fit into the registers ask for all
         // frames, multicast ones go into the hash table.
         let others = ADDRESSES.saturating_sub(1);
@@ -179,6 +186,14 @@ impl Hw {
                     bar.write(mta, MTA::zeroed().with_bits(bits));
                 }
             }
+            for (i, bits) in state.vlans.into_iter().enumerate() {
+                if let Some(vfta) = VFTA::try_at(i) {
+                    bar.write(vfta, VFTA::zeroed().with_bits(bits));
+                }
+            }
+            let some_vlans = state.vlans.iter().any(|&bits| bits != 0);
+            let checksum = settings.offloads.has(Offloads::RX_CHECKSUM);
+            bar.write_reg(RXCSUM::zeroed().with_tcp_udp(checksum));
             // Buffers of 2 048 bytes are what the bits left at zero say.
             bar.write_reg(
                 RCTL::zeroed()
@@ -187,7 +202,9 @@ impl Hw {
                     .with_multicast_promiscuous(filter.promiscuous || filter.all_multicast)
                     .with_long_frames(settings.mtu > 1500)
                     .with_accept_broadcast(true)
-                    .with_strip_crc(true),
+                    .with_store_bad(all)
+                    .with_filter_vlans(some_vlans && !filter.promiscuous && !all)
+                    .with_strip_crc(!settings.offloads.has(Offloads::RX_FCS)),
             );
         });
     }
@@ -234,8 +251,164 @@ impl Hw {
         }
     }
 
-    /// How many frames were missed for want of a buffer since the last call.
-    pub(super) fn take_missed(&self) -> u32 {
-        self.access(0, |bar| bar.read(MPC).into_raw())
+    /// Makes speed and duplex be negotiated, or be as the settings say, and VLAN tags be handled.
+    pub(super) fn set_link(&self, settings: &Settings) {
+        self.access((), |bar| {
+            bar.update(CTRL, |ctrl| {
+                let ctrl = ctrl
+                    .with_set_link_up(true)
+                    .with_vlan(settings.offloads.has(Offloads::VLAN_RX));
+                match settings.link {
+                    LinkMode::Negotiate(_) => ctrl
+                        .with_auto_speed(true)
+                        .with_force_speed(false)
+                        .with_force_duplex(false),
+                    LinkMode::Force { mbits, full_duplex } => {
+                        let ctrl = ctrl
+                            .with_auto_speed(false)
+                            .with_force_speed(true)
+                            .with_force_duplex(true)
+                            .with_full_duplex(full_duplex);
+                        match mbits {
+                            100 => ctrl.with_const_speed::<1>(),
+                            _ => ctrl.with_const_speed::<0>(),
+                        }
+                    }
+                }
+            })
+        });
+    }
+
+    /// Chooses flow control.
+    pub(super) fn set_pause(&self, pause: Pause, mtu: u32) {
+        // There must be room for a frame that is on its way already, and for some more.
+        let high = (RX_MEMORY / 10 * 9).min(RX_MEMORY.saturating_sub(mtu + 18)) & 0xfff8;
+        let (low, high) = if pause.tx { (high - 8, high) } else { (0, 0) };
+        self.access((), |bar| {
+            bar.update(CTRL, |ctrl| {
+                ctrl.with_rx_pause(pause.rx).with_tx_pause(pause.tx)
+            });
+            // 01:80:c2:00:00:01, and the type of such frames.
+            bar.write_reg(FCAL::from_raw(0x00c2_8001));
+            bar.write_reg(FCAH::from_raw(0x0100));
+            bar.write_reg(FCT::from_raw(0x8808));
+            bar.write_reg(FCTTV::from_raw(0xffff));
+            bar.write_reg(FCRTL::zeroed().with_bytes(low as u16).with_say_so(pause.tx));
+            bar.write_reg(FCRTH::zeroed().with_bytes(high as u16));
+        });
+    }
+
+    /// Lets the device interrupt so often a second at most; 0: as often as it likes.
+    pub(super) fn set_interrupt_rate(&self, rate: u32) {
+        let interval = (1_000_000_000 / 256u32).checked_div(rate).unwrap_or(0);
+        let interval = interval.min(u16::MAX.into()) as u16;
+        self.access((), |bar| {
+            bar.write_reg(ITR::zeroed().with_interval(interval))
+        });
+    }
+
+    /// Begins to read, or with `value` to write, a register of the transceiver.
+    pub(super) fn start_phy(&self, register: u8, value: Option<u16>) {
+        let mdic = MDIC::zeroed().with_const_phy::<1>();
+        self.access((), |bar| {
+            let mdic =
+                mdic.with_register(kernel::num::Bounded::from_expr((register & 0x1f).into()));
+            bar.write_reg(match value {
+                None => mdic.with_read(true),
+                Some(value) => mdic.with_data(value).with_write(true),
+            })
+        });
+    }
+
+    /// What has come of it, if it is done.
+    pub(super) fn phy_result(&self) -> Result<Option<u16>> {
+        let mdic = self.access(Err(ENODEV), |bar| Ok(bar.read(MDIC)))?;
+        match (mdic.ready(), mdic.error()) {
+            (_, true) => Err(EIO),
+            (true, _) => Ok(Some(mdic.data().into())),
+            _ => Ok(None),
+        }
+    }
+
+    /// Adds to `counters` what the device has counted.
+    pub(super) fn collect(&self, counters: &mut Counters) {
+        self.access((), |bar| counters.collect(bar));
+    }
+
+    /// Switches the first light on or off; `None`: it is for the link again.
+    pub(super) fn set_light(&self, light: Option<bool>) {
+        self.access((), |bar| {
+            bar.update(LEDCTL, |led| match light {
+                Some(true) => led.with_const_first::<14>(),
+                Some(false) => led.with_const_first::<15>(),
+                None => led.with_const_first::<2>(),
+            })
+        });
+    }
+
+    /// The registers that the C driver tells, in its order.
+    pub(super) fn registers(&self) -> [u32; 12] {
+        self.access([u32::MAX; 12], |bar| {
+            [
+                bar.read(CTRL).into_raw(),
+                bar.read(STATUS).into_raw(),
+                bar.read(RCTL).into_raw(),
+                bar.read(RDLEN).into_raw(),
+                bar.read(RDH).into_raw(),
+                bar.read(RDT).into_raw(),
+                bar.read(RDTR).into_raw(),
+                bar.read(TCTL).into_raw(),
+                bar.read(TDLEN).into_raw(),
+                bar.read(TDH).into_raw(),
+                bar.read(TDT).into_raw(),
+                bar.read(TIDV).into_raw(),
+            ]
+        })
+    }
+
+    /// The register of management, which no driver changes.
+    pub(super) fn management(&self) -> u32 {
+        self.access(u32::MAX, |bar| bar.read(MANC).into_raw())
+    }
+
+    /// Has a cause happen.
+    pub(super) fn cause(&self, cause: Causes) {
+        self.access((), |bar| bar.write_reg(ICS::zeroed().with_causes(cause)));
+    }
+
+    /// Writes patterns to registers, and reads them back: 0, or the place of the first one that is
+    /// wrong. The device must be at rest, and be reset afterwards.
+    pub(super) fn test_registers(&self) -> u64 {
+        /// Place, number, distance of registers, and the bits that they keep. (Those of flow
+        /// control and TIDV, which the C driver tests, too, the emulation does not keep.)
+        const KEPT: [(usize, usize, usize, u32); 9] = [
+            (0x0038, 1, 0, 0x0000_ffff),
+            (0x2804, 1, 0, 0xffff_ffff),
+            (0x2808, 1, 0, 0x000f_ff80),
+            (0x2810, 2, 8, 0x0000_ffff),
+            (0x2820, 1, 0, 0x0000_ffff),
+            (0x3804, 1, 0, 0xffff_ffff),
+            (0x3808, 1, 0, 0x000f_ff80),
+            (0x5200, 128, 4, 0xffff_ffff),
+            (0x5404, ADDRESSES, 8, 0x8003_ffff),
+        ];
+        const PATTERNS: [u32; 4] = [0x5a5a_5a5a, 0xa5a5_a5a5, 0, 0xffff_ffff];
+        let keeps = |bar: &pci::Bar<'_, END>, at: usize, mask: u32, pattern: u32| -> Result<bool> {
+            // Bits that are not kept must not matter.
+            bar.try_write32(pattern & mask, at)?;
+            Ok(bar.try_read32(at)? & mask == pattern & mask)
+        };
+        self.access(1, |bar| {
+            for (first, count, distance, mask) in KEPT {
+                for at in (0..count).map(|i| first + i * distance) {
+                    for pattern in PATTERNS {
+                        if keeps(bar, at, mask, pattern) != Ok(true) {
+                            return at as u64;
+                        }
+                    }
+                }
+            }
+            0
+        })
     }
 }

@@ -8,19 +8,29 @@
 //! | --- | --- |
 //! | [`device`] | what a device consists of, its interrupt, and what the network stack calls |
 //! | [`control`] | the coroutines that open, change and close it, and watch over it |
+//! | [`link`] | the link, its negotiation and flow control |
 //! | [`rx`], [`tx`] | receiving and sending, inside the domain and at once |
 //! | [`ring`], [`descriptors`] | the rings of descriptors through which frames go |
+//! | [`throttle`] | how often it may interrupt |
+//! | [`ethtool`], [`counters`], [`test`] | what `ethtool` asks for |
 //! | [`hw`], [`regs`] | what the device can be told to do, and its registers |
+//!
+//! What it offers, and what of it the emulated device lacks: `docs/e1000.md`.
 //!
 //! This file makes all of that for a device that is plugged in, and unmakes it.
 
 mod control;
+mod counters;
 mod descriptors;
 mod device;
+mod ethtool;
 mod hw;
+mod link;
 mod regs;
 mod ring;
 mod rx;
+mod test;
+mod throttle;
 mod tx;
 
 use coop_domain::prelude::*;
@@ -29,9 +39,11 @@ use kernel::{
 };
 
 use self::{
+    counters::Counters,
     device::{Frontend, Nic, State},
     hw::{Hw, Settings},
     rx::RxRing,
+    throttle::Throttle,
     tx::TxRing,
 };
 use crate::net::{self, Offloads};
@@ -39,12 +51,17 @@ use crate::net::{self, Offloads};
 /// Descriptors per ring, unless `ethtool -G` says otherwise.
 const RING_LEN: usize = 256;
 
+/// What is on unless it is switched off.
+const USUAL: Offloads = Offloads::SCATTER
+    .and(Offloads::TX_CHECKSUM)
+    .and(Offloads::SEGMENT_IPV4)
+    .and(Offloads::RX_CHECKSUM)
+    .and(Offloads::VLAN_RX);
+
 /// What the device can do. It has a way to cut up TCP over IPv6, too, which nobody vouches for.
 const TRAITS: net::Traits = net::Traits {
-    offloads: Offloads::SCATTER
-        .and(Offloads::TX_CHECKSUM)
-        .and(Offloads::SEGMENT_IPV4)
-        .and(Offloads::RX_CHECKSUM),
+    offloads: USUAL.and(Offloads::VLAN_TX).and(Offloads::VLAN_FILTER),
+    switchable: USUAL.and(Offloads::RX_FCS).and(Offloads::RX_ALL),
     // Frames of 16 128 bytes with header and checksum.
     max_mtu: 16_110,
     max_segments: tx::MAX_SEGMENTS,
@@ -99,13 +116,27 @@ impl E1000 {
             .build()?;
         let interface = net::Interface::new(pdev.as_ref(), &TRAITS)?;
         let state = State {
+            open: false,
             up: false,
-            link: false,
+            link: net::Link::default(),
             settings: Settings {
                 address,
                 mtu: 1500,
-                filter: net::Filter::default(),
+                link: net::LinkMode::Negotiate(link::MODES),
+                pause: net::Pause {
+                    negotiated: true,
+                    rx: true,
+                    tx: true,
+                },
+                offloads: TRAITS.offloads,
             },
+            filter: net::Filter::default(),
+            vlans: [0; 128],
+            throttle: Throttle::new(),
+            counters: Counters::new(),
+            hangs: 0,
+            waits: 0,
+            idle_interrupts: 0,
             rx: RxRing::new(pdev.as_ref(), interface.clone(), RING_LEN)?,
             tx: TxRing::new(pdev.as_ref(), RING_LEN)?,
         };
@@ -117,6 +148,7 @@ impl E1000 {
                 attention: Arc::new(Signal::new(), GFP_KERNEL)?,
                 hung: Signal::new(),
                 alarm: net::Alarm::new()?,
+                started: Signal::new(),
             },
             GFP_KERNEL,
         )?;
@@ -129,12 +161,17 @@ impl E1000 {
             .spawn(c"recover", control::recover(nic.clone(), requests.clone()))?
             .detach();
         domain
-            .spawn(c"watch", control::watch(nic.clone()))?
+            .spawn(c"watch", control::watch(nic.clone(), requests.clone()))?
+            .detach();
+        domain
+            .spawn(c"tick", control::tick(nic.clone(), net::Alarm::new()?))?
             .detach();
 
         let attention = nic.attention.clone();
         let here = nic.clone();
-        net::request_irq(pdev, c"coop_e1000", attention, move || here.interrupt())?;
+        net::request_irq(pdev, &interface, c"coop_e1000", attention, move || {
+            here.interrupt()
+        })?;
         let frontend = Frontend { requests, nic };
         let registration = net::Registration::new(interface, &address, frontend)?;
         Ok(Self {

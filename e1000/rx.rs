@@ -26,6 +26,8 @@ pub(super) struct RxRing {
     /// The next descriptor that the device will be done with.
     next: usize,
     partial: Partial,
+    /// Frames with errors are wanted, too.
+    pub(super) keeps_bad: bool,
 }
 
 /// The frame whose end has not come yet.
@@ -43,6 +45,7 @@ impl RxRing {
             buffers: RxBuffers::new(dev, interface, len, BUFFER_SIZE)?,
             next: 0,
             partial: Partial::None,
+            keeps_bad: false,
         })
     }
 
@@ -59,6 +62,13 @@ impl RxRing {
     /// Hands the ring over to the device, which has just been started.
     pub(super) fn start(&self, hw: &Hw) {
         hw.set_rx_tail(self.ring.len().wrapping_sub(1) as u32);
+    }
+
+    /// Whether the device has received just these bytes into descriptor `index`.
+    pub(super) fn has(&self, index: usize, bytes: &[u8]) -> bool {
+        let status = self.ring.status(index).map(RxStatus);
+        status.is_ok_and(|status| status.is_done() && status.len() as usize == bytes.len())
+            && self.buffers.holds(index, bytes)
     }
 
     /// Gives all buffers back. The device must be at rest.
@@ -103,7 +113,7 @@ impl RxRing {
         let (end, len) = (status.is_end_of_packet(), status.len());
         let frame = match core::mem::replace(&mut self.partial, Partial::None) {
             Partial::Lost => Err(None),
-            _ if status.is_bad() => Err(Some(&stats.rx_errors)),
+            _ if status.is_bad() && !self.keeps_bad => Err(Some(&stats.rx_errors)),
             Partial::None if end && len <= COPY_BREAK => self
                 .buffers
                 .copy(bh, self.next, len)
@@ -120,6 +130,9 @@ impl RxRing {
         };
         match frame {
             Ok(mut frame) if end => {
+                if let Some(tag) = status.vlan_tag() {
+                    frame.set_vlan_tag(tag);
+                }
                 if status.checksum_is_good() {
                     frame.checksum_is_good();
                 }
@@ -148,6 +161,7 @@ impl Nic {
         let entered = self.state.enter(|state| {
             state.tx.watched = false;
             if !state.up {
+                state.idle_interrupts += 1;
                 return Causes::NONE;
             }
             let mut causes = Causes::RECEIVED;
@@ -157,6 +171,12 @@ impl Nic {
             }
             if state.rx.harvest(bh, self, frames, budget).is_err() {
                 self.interface.stats().rx_errors.add(1);
+            }
+            if frames.len() < budget {
+                let gigabit = state.link.mbits == 1000;
+                state
+                    .throttle
+                    .adapt(&self.hw, self.interface.stats(), gigabit);
             }
             causes
         });

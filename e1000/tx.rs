@@ -20,6 +20,9 @@ use crate::net::{BhOff, Offload, Sent, Skb, TxFrames};
 /// two for the sake of [`split_end`](TxRing::push).
 pub(super) const MAX_PER_FRAME: usize = 1 + 18 + (MAX_SEGMENTS as usize) / 2 + 2;
 
+/// The shortest ring: so that there is room for a frame, and for another one meanwhile.
+pub(super) const MIN_LEN: usize = 128;
+
 /// So many segments a frame is cut into at most.
 pub(super) const MAX_SEGMENTS: u16 = 64;
 
@@ -70,17 +73,22 @@ impl TxRing {
         self.ring.distance(self.oldest, self.next) + MAX_PER_FRAME < self.ring.len()
     }
 
+    /// Where the tail of the device's part is.
+    pub(super) fn tail(&self) -> u32 {
+        self.next as u32
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.next == self.oldest
     }
 
     /// Writes the descriptors of a frame, for which there must be room. Returns its length.
-    fn push(&mut self, frame: Skb) -> Result<u32> {
+    pub(super) fn push(&mut self, frame: Skb) -> Result<u32> {
         let first = self.next;
-        let (pieces, offload) = self.frames.put(first, frame)?;
+        let (pieces, offload, tag) = self.frames.put(first, frame)?;
         let len = self.frames.frame(first).map_or(0, Skb::len);
 
-        let result = self.describe(first, pieces, offload, len);
+        let result = self.describe(first, pieces, offload, tag, len);
         if result.is_err() {
             self.frames.undo(first);
             self.next = first;
@@ -88,7 +96,14 @@ impl TxRing {
         result.map(|()| len)
     }
 
-    fn describe(&mut self, first: usize, pieces: usize, offload: Offload, len: u32) -> Result {
+    fn describe(
+        &mut self,
+        first: usize,
+        pieces: usize,
+        offload: Offload,
+        tag: Option<u16>,
+        len: u32,
+    ) -> Result {
         let limit = match offload {
             // The device waits for the whole of a descriptor's data, and its memory is small.
             Offload::Segment { segment, .. } => MAX_CHUNK.min(4 * u32::from(segment)),
@@ -107,12 +122,13 @@ impl TxRing {
             self.ring.write(self.next, first, second)?;
             self.next = self.ring.next(self.next);
         }
+        let data = TxStatus::data(offload).with_vlan_tag(tag);
         let mut last = self.next;
         for piece in 0..pieces {
             let (mut address, mut left) = self.frames.piece(first.wrapping_add(piece))?;
             while left != 0 {
                 let mut chunk = left.min(limit);
-                let mut status = TxStatus::data(offload);
+                let mut status = data;
                 if piece + 1 == pieces && chunk == left {
                     if split_end && left > 8 {
                         chunk -= 4;
@@ -158,11 +174,7 @@ impl Nic {
         frame: Skb,
         more: bool,
     ) -> Result<(), Skb> {
-        if !state.up {
-            self.interface.stats().tx_dropped.add(1);
-            return Ok(());
-        }
-        if !state.tx.has_room() {
+        if !state.up || !state.tx.has_room() {
             // It was the stack's turn already when the queue was stopped.
             return Err(frame);
         }
@@ -174,12 +186,13 @@ impl Nic {
             }
         };
         if !state.tx.has_room() {
+            state.waits += 1;
             state.tx.stopped = true;
             self.interface.stop_queue();
             tell = true;
         }
         if tell {
-            self.hw.set_tx_tail(state.tx.next as u32);
+            self.hw.set_tx_tail(state.tx.tail());
             // Some may be gone already.
             if !self.reclaim(bh, state) && !state.tx.watched {
                 state.tx.watched = true;

@@ -92,6 +92,24 @@ struct sk_buff *coop_net_rx_copy(struct net_device *netdev, struct device *dev,
 	return skb;
 }
 
+/* Whether @buffer begins with these bytes. */
+bool coop_net_rx_holds(struct device *dev, const void *buffer, dma_addr_t dma,
+		       const u8 *bytes, unsigned int len)
+{
+	bool same;
+
+	dma_sync_single_for_cpu(dev, dma, len, DMA_FROM_DEVICE);
+	same = !memcmp(buffer + COOP_NET_HEADROOM, bytes, len);
+	dma_sync_single_for_device(dev, dma, len, DMA_FROM_DEVICE);
+	return same;
+}
+
+/* The device took this VLAN tag out. */
+void coop_net_rx_tag(struct sk_buff *skb, u16 tag)
+{
+	__vlan_hwaccel_put_tag(skb, htons(ETH_P_8021Q), tag);
+}
+
 /* The device found the checksum of TCP or UDP to be good. */
 void coop_net_rx_checksum_is_good(struct sk_buff *skb)
 {
@@ -100,6 +118,16 @@ void coop_net_rx_checksum_is_good(struct sk_buff *skb)
 }
 
 /* --- Sending --- */
+
+/* A frame of these bytes. Any context. */
+struct sk_buff *coop_net_tx_new(struct net_device *dev, const u8 *bytes, unsigned int len)
+{
+	struct sk_buff *skb = netdev_alloc_skb(dev, len);
+
+	if (skb)
+		skb_put_data(skb, bytes, len);
+	return skb;
+}
 
 static bool coop_net_tx_is_tcp(const struct sk_buff *skb)
 {
@@ -148,6 +176,9 @@ static int coop_net_tx_prepare(struct sk_buff *skb, struct coop_net_offload *off
 	if (unlikely(error))
 		return error;
 	offload->what = COOP_NET_PLAIN;
+	offload->tagged = skb_vlan_tag_present(skb);
+	if (offload->tagged)
+		offload->tag = skb_vlan_tag_get(skb);
 	if (skb_is_gso(skb)) {
 		error = coop_net_tx_segment(skb, offload);
 		if (unlikely(error))

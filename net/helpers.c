@@ -4,6 +4,7 @@
 #include <linux/ethtool.h>
 #include <linux/netdevice.h>
 #include <linux/skbuff.h>
+#include <net/netdev_queues.h>
 
 #include "helpers.h"
 
@@ -17,6 +18,13 @@ struct coop_net_priv {
 	struct napi_struct napi;
 };
 
+/* Tells users by netlink which poll looks after the queues. */
+static void coop_net_set_queues(struct net_device *dev, struct napi_struct *napi)
+{
+	netif_queue_set_napi(dev, 0, NETDEV_QUEUE_TYPE_RX, napi);
+	netif_queue_set_napi(dev, 0, NETDEV_QUEUE_TYPE_TX, napi);
+}
+
 static int coop_net_open(struct net_device *dev)
 {
 	struct coop_net_priv *priv = netdev_priv(dev);
@@ -24,11 +32,13 @@ static int coop_net_open(struct net_device *dev)
 
 	napi_enable(&priv->napi);
 	error = priv->callbacks->open(priv->driver);
-	if (error)
+	if (error) {
 		napi_disable(&priv->napi);
-	else
-		netif_start_queue(dev);
-	return error;
+		return error;
+	}
+	coop_net_set_queues(dev, &priv->napi);
+	netif_start_queue(dev);
+	return 0;
 }
 
 static int coop_net_stop(struct net_device *dev)
@@ -36,6 +46,7 @@ static int coop_net_stop(struct net_device *dev)
 	struct coop_net_priv *priv = netdev_priv(dev);
 
 	netif_tx_disable(dev);
+	coop_net_set_queues(dev, NULL);
 	napi_disable(&priv->napi);
 	return priv->callbacks->stop(priv->driver);
 }
@@ -111,6 +122,36 @@ static int coop_net_set_rx_mode(struct net_device *dev, struct netdev_hw_addr_li
 	return error;
 }
 
+static int coop_net_set_features(struct net_device *dev, netdev_features_t features)
+{
+	struct coop_net_priv *priv = netdev_priv(dev);
+
+	return priv->callbacks->set_features(priv->driver, features);
+}
+
+/* Tags are put in and taken out by the same switch of a device. */
+static netdev_features_t coop_net_fix_features(struct net_device *dev,
+					       netdev_features_t features)
+{
+	if (features & NETIF_F_HW_VLAN_CTAG_RX)
+		return features | NETIF_F_HW_VLAN_CTAG_TX;
+	return features & ~NETIF_F_HW_VLAN_CTAG_TX;
+}
+
+static int coop_net_add_vlan(struct net_device *dev, __be16 protocol, u16 id)
+{
+	struct coop_net_priv *priv = netdev_priv(dev);
+
+	return priv->callbacks->set_vlan(priv->driver, id, true);
+}
+
+static int coop_net_remove_vlan(struct net_device *dev, __be16 protocol, u16 id)
+{
+	struct coop_net_priv *priv = netdev_priv(dev);
+
+	return priv->callbacks->set_vlan(priv->driver, id, false);
+}
+
 /* The driver's coroutines write the counters while we read: each is one word. */
 static void coop_net_get_stats64(struct net_device *dev, struct rtnl_link_stats64 *to)
 {
@@ -127,6 +168,47 @@ static void coop_net_get_stats64(struct net_device *dev, struct rtnl_link_stats6
 	to->tx_dropped = READ_ONCE(from->tx_dropped);
 }
 
+/* The same per queue, of which there is one each way. */
+static void coop_net_get_rx_stats(struct net_device *dev, int queue,
+				  struct netdev_queue_stats_rx *to)
+{
+	const struct coop_net_stats *from = ((struct coop_net_priv *)netdev_priv(dev))->stats;
+
+	to->packets = READ_ONCE(from->rx_packets);
+	to->bytes = READ_ONCE(from->rx_bytes);
+	to->alloc_fail = READ_ONCE(from->rx_dropped);
+	to->hw_drop_overruns = READ_ONCE(from->rx_missed_errors);
+	to->hw_drops = to->hw_drop_overruns;
+}
+
+static void coop_net_get_tx_stats(struct net_device *dev, int queue,
+				  struct netdev_queue_stats_tx *to)
+{
+	const struct coop_net_stats *from = ((struct coop_net_priv *)netdev_priv(dev))->stats;
+
+	to->packets = READ_ONCE(from->tx_packets);
+	to->bytes = READ_ONCE(from->tx_bytes);
+}
+
+/* What queues counted that are no more: there are none. */
+static void coop_net_get_base_stats(struct net_device *dev, struct netdev_queue_stats_rx *rx,
+				    struct netdev_queue_stats_tx *tx)
+{
+	rx->packets = 0;
+	rx->bytes = 0;
+	rx->alloc_fail = 0;
+	rx->hw_drop_overruns = 0;
+	rx->hw_drops = 0;
+	tx->packets = 0;
+	tx->bytes = 0;
+}
+
+static const struct netdev_stat_ops coop_net_stat_ops = {
+	.get_queue_stats_rx	= coop_net_get_rx_stats,
+	.get_queue_stats_tx	= coop_net_get_tx_stats,
+	.get_base_stats		= coop_net_get_base_stats,
+};
+
 static const struct net_device_ops coop_net_device_ops = {
 	.ndo_open		= coop_net_open,
 	.ndo_stop		= coop_net_stop,
@@ -137,25 +219,10 @@ static const struct net_device_ops coop_net_device_ops = {
 	.ndo_set_mac_address	= coop_net_change_address,
 	.ndo_change_mtu		= coop_net_change_mtu,
 	.ndo_set_rx_mode_async	= coop_net_set_rx_mode,
-};
-
-static int coop_net_get_link_ksettings(struct net_device *dev,
-				       struct ethtool_link_ksettings *settings)
-{
-	struct coop_net_priv *priv = netdev_priv(dev);
-	bool up = netif_carrier_ok(dev);
-
-	settings->base.speed = up ? priv->mbits : SPEED_UNKNOWN;
-	settings->base.duplex = !up ? DUPLEX_UNKNOWN :
-				priv->full_duplex ? DUPLEX_FULL : DUPLEX_HALF;
-	settings->base.autoneg = AUTONEG_ENABLE;
-	settings->base.port = PORT_TP;
-	return 0;
-}
-
-static const struct ethtool_ops coop_net_ethtool_ops = {
-	.get_link		= ethtool_op_get_link,
-	.get_link_ksettings	= coop_net_get_link_ksettings,
+	.ndo_fix_features	= coop_net_fix_features,
+	.ndo_set_features	= coop_net_set_features,
+	.ndo_vlan_rx_add_vid	= coop_net_add_vlan,
+	.ndo_vlan_rx_kill_vid	= coop_net_remove_vlan,
 };
 
 struct net_device *coop_net_alloc(struct device *parent, const struct coop_net_traits *traits)
@@ -167,7 +234,6 @@ struct net_device *coop_net_alloc(struct device *parent, const struct coop_net_t
 		return NULL;
 	SET_NETDEV_DEV(dev, parent);
 	dev->netdev_ops = &coop_net_device_ops;
-	dev->ethtool_ops = &coop_net_ethtool_ops;
 	dev->max_mtu = traits->max_mtu;
 	dev->features |= traits->features | NETIF_F_HIGHDMA;
 	dev->hw_features |= traits->hw_features;
@@ -175,7 +241,9 @@ struct net_device *coop_net_alloc(struct device *parent, const struct coop_net_t
 	dev->priv_flags |= IFF_UNICAST_FLT | IFF_LIVE_ADDR_CHANGE;
 	netif_set_tso_max_segs(dev, traits->max_segments);
 	priv = netdev_priv(dev);
-	netif_napi_add(dev, &priv->napi, coop_net_poll);
+	dev->stat_ops = &coop_net_stat_ops;
+	/* What users set for this poll outlives it. */
+	netif_napi_add_config(dev, &priv->napi, coop_net_poll, 0);
 	netif_carrier_off(dev);
 	return dev;
 }
@@ -194,14 +262,42 @@ void coop_net_set_address(struct net_device *dev, const u8 *address)
 }
 
 int coop_net_register(struct net_device *dev, const struct coop_net_callbacks *callbacks,
-		      void *driver, const struct coop_net_stats *stats)
+		      const struct ethtool_ops *ethtool, void *driver,
+		      const struct coop_net_stats *stats)
 {
 	struct coop_net_priv *priv = netdev_priv(dev);
 
 	priv->callbacks = callbacks;
 	priv->driver = driver;
 	priv->stats = stats;
+	dev->ethtool_ops = ethtool;
 	return register_netdev(dev);
+}
+
+void *coop_net_driver(struct net_device *dev)
+{
+	return ((struct coop_net_priv *)netdev_priv(dev))->driver;
+}
+
+struct device *coop_net_parent(struct net_device *dev)
+{
+	return dev->dev.parent;
+}
+
+/* Whether there is a link, and what it is like: see coop_net_set_carrier. */
+bool coop_net_link(struct net_device *dev, u32 *mbits, bool *full_duplex)
+{
+	struct coop_net_priv *priv = netdev_priv(dev);
+
+	*mbits = priv->mbits;
+	*full_duplex = priv->full_duplex;
+	return netif_carrier_ok(dev);
+}
+
+/* Before it is registered: the interrupt that has the poll called. */
+void coop_net_set_irq(struct net_device *dev, int irq)
+{
+	netif_napi_set_irq(coop_net_napi(dev), irq);
 }
 
 void coop_net_unregister(struct net_device *dev)

@@ -30,6 +30,8 @@ struct coop_net_callbacks {
 	int (*set_address)(void *driver, const u8 *address);
 	int (*set_mtu)(void *driver, unsigned int mtu);
 	int (*set_filter)(void *driver, const struct coop_net_filter *filter);
+	int (*set_features)(void *driver, netdev_features_t features);
+	int (*set_vlan)(void *driver, u16 id, bool wanted);
 };
 
 /* Keep in step with struct Stats in stats.rs. */
@@ -47,6 +49,7 @@ struct coop_net_stats {
 
 /* What an interface can do; the driver says so when it makes one. */
 struct coop_net_traits {
+	/* What is on, and what can be switched. */
 	netdev_features_t features;
 	netdev_features_t hw_features;
 	unsigned int max_mtu;
@@ -58,7 +61,12 @@ struct net_device *coop_net_alloc(struct device *parent, const struct coop_net_t
 void coop_net_free(struct net_device *dev);
 void coop_net_set_address(struct net_device *dev, const u8 *address);
 int coop_net_register(struct net_device *dev, const struct coop_net_callbacks *callbacks,
-		      void *driver, const struct coop_net_stats *stats);
+		      const struct ethtool_ops *ethtool, void *driver,
+		      const struct coop_net_stats *stats);
+void *coop_net_driver(struct net_device *dev);
+struct device *coop_net_parent(struct net_device *dev);
+bool coop_net_link(struct net_device *dev, u32 *mbits, bool *full_duplex);
+void coop_net_set_irq(struct net_device *dev, int irq);
 void coop_net_unregister(struct net_device *dev);
 const char *coop_net_name(struct net_device *dev);
 struct napi_struct *coop_net_napi(struct net_device *dev);
@@ -89,6 +97,9 @@ enum { COOP_NET_PLAIN, COOP_NET_CHECKSUM, COOP_NET_SEGMENT };
 struct coop_net_offload {
 	u8 what;
 	bool tcp;
+	/* Whether to put in a VLAN tag, and which. */
+	bool tagged;
+	u16 tag;
 	/* For COOP_NET_SEGMENT only: IPv4, where its header begins, how long all headers are,
 	 * how much data a segment has.
 	 */
@@ -117,8 +128,12 @@ bool coop_net_rx_append(struct sk_buff *skb, struct device *dev, void *buffer,
 			unsigned int size, dma_addr_t dma, unsigned int len);
 struct sk_buff *coop_net_rx_copy(struct net_device *netdev, struct device *dev,
 				 const void *buffer, dma_addr_t dma, unsigned int len);
+bool coop_net_rx_holds(struct device *dev, const void *buffer, dma_addr_t dma,
+		       const u8 *bytes, unsigned int len);
+void coop_net_rx_tag(struct sk_buff *skb, u16 tag);
 void coop_net_rx_checksum_is_good(struct sk_buff *skb);
 
+struct sk_buff *coop_net_tx_new(struct net_device *dev, const u8 *bytes, unsigned int len);
 int coop_net_tx_map(struct device *dev, struct sk_buff *skb, struct coop_net_piece *pieces,
 		    unsigned int first, unsigned int mask, struct coop_net_offload *offload);
 void coop_net_tx_done(struct device *dev, struct sk_buff *skb,

@@ -8,6 +8,7 @@
 //! | type | is |
 //! | --- | --- |
 //! | [`Interface`], [`Registration`], [`Operations`] | a `struct net_device`, and what the stack asks of it |
+//! | [`Ethtool`] | what `ethtool` asks of it |
 //! | [`Skb`] | one frame, owned |
 //! | [`Poll`], [`BhOff`] | the softirq in which frames go up the stack |
 //! | [`Alarm`] | time to pass in a coroutine |
@@ -16,10 +17,12 @@
 //! | [`Stats`] | counters, written by the driver, read by anybody |
 
 mod alarm;
+mod ethtool;
 mod stats;
 mod sys;
 
 pub(crate) use self::alarm::Alarm;
+pub(crate) use self::ethtool::{Ethtool, LinkMode, LinkModes, Modes, Pause, Refusal, Rings};
 pub(crate) use self::stats::Stats;
 pub(crate) use self::sys::{
     interface::{Filter, Interface, Link, Offloads, Operations, Registration, Traits},

@@ -3,7 +3,7 @@
 //! Declarations of `helpers.h`, the one place where they are repeated.
 
 use kernel::{
-    bindings::{device, dma_addr_t, net_device, sk_buff},
+    bindings::{device, dma_addr_t, ethtool_ops, net_device, sk_buff},
     ffi::{c_char, c_int, c_uint, c_void},
 };
 
@@ -12,6 +12,8 @@ use crate::net::Stats;
 /// `netdev_tx_t`
 pub(super) const NETDEV_TX_OK: c_int = 0;
 pub(super) const NETDEV_TX_BUSY: c_int = 0x10;
+
+pub(super) const ETHTOOL_COALESCE_RX_USECS: u32 = 1 << 0;
 
 /// `struct coop_net_callbacks`
 #[repr(C)]
@@ -24,6 +26,8 @@ pub(super) struct Callbacks {
     pub(super) set_address: unsafe extern "C" fn(*mut c_void, *const u8) -> c_int,
     pub(super) set_mtu: unsafe extern "C" fn(*mut c_void, c_uint) -> c_int,
     pub(super) set_filter: unsafe extern "C" fn(*mut c_void, *const Filter) -> c_int,
+    pub(super) set_features: unsafe extern "C" fn(*mut c_void, u64) -> c_int,
+    pub(super) set_vlan: unsafe extern "C" fn(*mut c_void, u16, bool) -> c_int,
 }
 
 /// `struct coop_net_filter`
@@ -64,6 +68,8 @@ pub(super) const SEGMENT: u8 = 2;
 pub(super) struct Offload {
     pub(super) what: u8,
     pub(super) tcp: bool,
+    pub(super) tagged: bool,
+    pub(super) tag: u16,
     pub(super) ipv4: bool,
     pub(super) network: u16,
     pub(super) headers: u16,
@@ -81,9 +87,18 @@ extern "C" {
     pub(super) fn coop_net_register(
         dev: *mut net_device,
         callbacks: *const Callbacks,
+        ethtool: *const ethtool_ops,
         driver: *mut c_void,
         stats: *const Stats,
     ) -> c_int;
+    pub(super) fn coop_net_driver(dev: *mut net_device) -> *mut c_void;
+    pub(super) fn coop_net_parent(dev: *mut net_device) -> *mut device;
+    pub(super) fn coop_net_link(
+        dev: *mut net_device,
+        mbits: *mut u32,
+        full_duplex: *mut bool,
+    ) -> bool;
+    pub(super) fn coop_net_set_irq(dev: *mut net_device, irq: c_int);
     pub(super) fn coop_net_unregister(dev: *mut net_device);
     pub(super) fn coop_net_name(dev: *mut net_device) -> *const c_char;
     pub(super) fn coop_net_set_carrier(
@@ -134,6 +149,19 @@ extern "C" {
         dma: dma_addr_t,
         len: c_uint,
     ) -> *mut sk_buff;
+    pub(super) fn coop_net_rx_holds(
+        dev: *mut device,
+        buffer: *const c_void,
+        dma: dma_addr_t,
+        bytes: *const u8,
+        len: c_uint,
+    ) -> bool;
+    pub(super) fn coop_net_tx_new(
+        dev: *mut net_device,
+        bytes: *const u8,
+        len: c_uint,
+    ) -> *mut sk_buff;
+    pub(super) fn coop_net_rx_tag(skb: *mut sk_buff, tag: u16);
     pub(super) fn coop_net_rx_checksum_is_good(skb: *mut sk_buff);
     pub(super) fn coop_net_tx_map(
         dev: *mut device,

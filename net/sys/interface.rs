@@ -13,16 +13,20 @@ use kernel::{
     ffi::{c_int, c_uint, c_void},
     prelude::*,
     str::CStr,
-    sync::Arc,
+    sync::{
+        atomic::{Atomic, Relaxed},
+        Arc,
+    },
 };
 
 use super::{
+    ethtool::Table,
     ffi,
     poll::{BhOff, Poll},
     raw_device,
     skb::Skb,
 };
-use crate::net::Stats;
+use crate::net::{Ethtool, Stats};
 
 /// What the network stack asks of a driver.
 pub(crate) trait Operations: Send + Sync + 'static {
@@ -55,19 +59,26 @@ pub(crate) trait Operations: Send + Sync + 'static {
 
     /// Other frames are wanted than before.
     fn set_filter(&self, filter: Filter) -> Result;
+
+    /// Of all that was [announced](Traits) only these things are wanted from now on.
+    fn set_offloads(&self, offloads: Offloads) -> Result;
+
+    /// Whether frames of this VLAN are to be received.
+    fn set_vlan(&self, id: u16, wanted: bool) -> Result;
 }
 
 /// What an interface can do.
 #[derive(Clone, Copy)]
 pub(crate) struct Traits {
+    /// What is on at first, and whether or not it is, can be switched.
     pub(crate) offloads: Offloads,
+    pub(crate) switchable: Offloads,
     pub(crate) max_mtu: u32,
     /// The most segments that a frame may have to be cut into.
     pub(crate) max_segments: u16,
 }
 
-/// A set of the things that a device can do for the stack. Each can be switched off with
-/// `ethtool -K`.
+/// A set of the things that a device can do for the stack, as `ethtool -K` switches them.
 #[derive(Clone, Copy)]
 pub(crate) struct Offloads(u64);
 
@@ -85,8 +96,22 @@ impl Offloads {
     /// Verify the checksum of TCP and UDP.
     pub(crate) const RX_CHECKSUM: Self = Self::bit(bindings::NETIF_F_RXCSUM_BIT);
 
+    /// Put in VLAN tags, take them out, and drop frames of VLANs that nobody wants. The first two
+    /// only go together.
+    pub(crate) const VLAN_TX: Self = Self::bit(bindings::NETIF_F_HW_VLAN_CTAG_TX_BIT);
+    pub(crate) const VLAN_RX: Self = Self::bit(bindings::NETIF_F_HW_VLAN_CTAG_RX_BIT);
+    pub(crate) const VLAN_FILTER: Self = Self::bit(bindings::NETIF_F_HW_VLAN_CTAG_FILTER_BIT);
+    /// Leave Ethernet's checksum at the end of received frames.
+    pub(crate) const RX_FCS: Self = Self::bit(bindings::NETIF_F_RXFCS_BIT);
+    /// Receive frames with errors, too.
+    pub(crate) const RX_ALL: Self = Self::bit(bindings::NETIF_F_RXALL_BIT);
+
     pub(crate) const fn and(self, other: Self) -> Self {
         Self(self.0 | other.0)
+    }
+
+    pub(crate) const fn has(self, other: Self) -> bool {
+        self.0 & other.0 != 0
     }
 }
 
@@ -110,6 +135,11 @@ pub(crate) struct Link {
     pub(crate) full_duplex: bool,
 }
 
+/// `NETIF_MSG_LINK`
+const MESSAGE_LINK: u32 = 1 << 2;
+/// What is told unless `ethtool` says otherwise: that of `NETIF_MSG_DRV`, `_PROBE` and `_LINK`.
+const MESSAGES: u32 = 0b11 | MESSAGE_LINK;
+
 /// A network interface, a `struct net_device`.
 ///
 /// Clones are handles of the same interface. They do not keep it registered: on an interface that
@@ -123,6 +153,8 @@ pub(crate) struct Interface(Arc<Inner>);
 struct Inner {
     dev: NonNull<bindings::net_device>,
     stats: Stats,
+    /// What the driver is to tell in the kernel log: `NETIF_MSG_*`.
+    messages: Atomic<u32>,
 }
 
 // SAFETY: A `net_device` belongs to no thread; each function that is called on it here takes care
@@ -144,7 +176,7 @@ impl Interface {
     pub(crate) fn new(parent: &Device<Bound>, traits: &Traits) -> Result<Self> {
         let traits = ffi::Traits {
             features: traits.offloads.0,
-            hw_features: traits.offloads.0,
+            hw_features: traits.switchable.0,
             max_mtu: traits.max_mtu,
             max_segments: traits.max_segments,
         };
@@ -157,6 +189,7 @@ impl Interface {
             Inner {
                 dev,
                 stats: Stats::new(),
+                messages: Atomic::new(MESSAGES),
             },
             GFP_KERNEL,
         );
@@ -165,6 +198,12 @@ impl Interface {
 
     pub(super) fn as_ptr(&self) -> *mut bindings::net_device {
         self.0.dev.as_ptr()
+    }
+
+    /// Before it is registered: the interrupt that leads to its polls, for users to see.
+    pub(super) fn set_irq(&self, irq: c_int) {
+        // SAFETY: `dev` is valid.
+        unsafe { ffi::coop_net_set_irq(self.as_ptr(), irq) };
     }
 
     /// The name, for messages: `eth0`.
@@ -176,6 +215,28 @@ impl Interface {
 
     pub(crate) fn stats(&self) -> &Stats {
         &self.0.stats
+    }
+
+    pub(super) fn message_level(&self) -> u32 {
+        self.0.messages.load(Relaxed)
+    }
+
+    pub(super) fn set_message_level(&self, level: u32) {
+        self.0.messages.store(level, Relaxed);
+    }
+
+    /// Whether the state of the link is to be told in the kernel log: `ethtool -s .. msglvl link`.
+    pub(crate) fn tells_link(&self) -> bool {
+        self.message_level() & MESSAGE_LINK != 0
+    }
+
+    /// What the stack was told last by [`set_link`](Self::set_link). Any context.
+    pub(crate) fn link(&self) -> Link {
+        let mut link = Link::default();
+        // SAFETY: `dev` is valid; all three are written.
+        link.up =
+            unsafe { ffi::coop_net_link(self.as_ptr(), &mut link.mbits, &mut link.full_duplex) };
+        link
     }
 
     /// Tells the stack what the link is like. Any context but hard IRQ.
@@ -229,25 +290,25 @@ impl Interface {
 /// # Invariants
 ///
 /// The interface is registered with the callbacks of `T`, and a [`State<T>`] that this object owns.
-pub(crate) struct Registration<T: Operations> {
+pub(crate) struct Registration<T: Operations + Ethtool> {
     interface: Interface,
     state: NonNull<State<T>>,
 }
 
 /// What the callbacks need.
-struct State<T> {
-    interface: Interface,
-    operations: T,
+pub(super) struct State<T> {
+    pub(super) interface: Interface,
+    pub(super) operations: T,
     /// Of the poll.
     frames: UnsafeCell<KVec<Skb>>,
 }
 
 // SAFETY: Owns an interface and a box; both may be moved to another thread with `T`.
-unsafe impl<T: Operations> Send for Registration<T> {}
+unsafe impl<T: Operations + Ethtool> Send for Registration<T> {}
 // SAFETY: No method takes `&self`.
-unsafe impl<T: Operations> Sync for Registration<T> {}
+unsafe impl<T: Operations + Ethtool> Sync for Registration<T> {}
 
-impl<T: Operations> Registration<T> {
+impl<T: Operations + Ethtool> Registration<T> {
     /// Registers `interface` with its hardware address; one that is not valid is replaced by a
     /// random one.
     pub(crate) fn new(interface: Interface, address: &[u8; 6], operations: T) -> Result<Self> {
@@ -270,6 +331,7 @@ impl<T: Operations> Registration<T> {
             ffi::coop_net_register(
                 interface.as_ptr(),
                 &Self::CALLBACKS,
+                &Table::<T>::OPS,
                 state.as_ptr().cast(),
                 interface.stats(),
             )
@@ -291,6 +353,8 @@ impl<T: Operations> Registration<T> {
         set_address: Self::set_address,
         set_mtu: Self::set_mtu,
         set_filter: Self::set_filter,
+        set_features: Self::set_features,
+        set_vlan: Self::set_vlan,
     };
 
     /// # Safety
@@ -379,6 +443,29 @@ impl<T: Operations> Registration<T> {
 
     /// # Safety
     ///
+    /// See [`Self::open`].
+    unsafe extern "C" fn set_features(driver: *mut c_void, features: u64) -> c_int {
+        // SAFETY: By the caller's promise.
+        let state = unsafe { &*driver.cast::<State<T>>() };
+        from_result(|| {
+            state
+                .operations
+                .set_offloads(Offloads(features))
+                .map(|()| 0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// See [`Self::open`].
+    unsafe extern "C" fn set_vlan(driver: *mut c_void, id: u16, wanted: bool) -> c_int {
+        // SAFETY: By the caller's promise.
+        let state = unsafe { &*driver.cast::<State<T>>() };
+        from_result(|| state.operations.set_vlan(id, wanted).map(|()| 0))
+    }
+
+    /// # Safety
+    ///
     /// See [`Self::open`]; `filter` is valid, with as many addresses as it says.
     unsafe extern "C" fn set_filter(driver: *mut c_void, filter: *const ffi::Filter) -> c_int {
         // SAFETY: By the caller's promise.
@@ -403,7 +490,7 @@ impl<T: Operations> Registration<T> {
     }
 }
 
-impl<T: Operations> Drop for Registration<T> {
+impl<T: Operations + Ethtool> Drop for Registration<T> {
     fn drop(&mut self) {
         // SAFETY: By the type's invariant. If the interface is up, this calls `stop`, and returns
         // when no callback runs any more.

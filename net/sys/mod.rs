@@ -2,6 +2,7 @@
 
 //! The part of the glue that touches C: all `unsafe` is here.
 
+pub(super) mod ethtool;
 mod ffi;
 pub(super) mod interface;
 pub(super) mod pci;

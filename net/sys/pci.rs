@@ -21,6 +21,8 @@ use kernel::{
     sync::{aref::ARef, Arc},
 };
 
+use super::interface::Interface;
+
 fn raw_pdev(pdev: &pci::Device) -> *mut bindings::pci_dev {
     // `pci::Device` is a transparent wrapper.
     core::ptr::from_ref(pdev).cast_mut().cast()
@@ -49,11 +51,13 @@ pub(crate) fn enable(pdev: &pci::Device<Core<'_>>, mask: DmaMask) -> Result {
     Ok(())
 }
 
-/// Requests the interrupt of `pdev`, with `top` as its top half and `signal` for [`Top::Wake`].
+/// Requests the interrupt of `pdev`, which is that of `interface`, not registered yet; with `top` as
+/// its top half and `signal` for [`Top::Wake`].
 ///
 /// Whatever `top` has is dropped when the driver is unbound.
 pub(crate) fn request_irq(
     pdev: &pci::Device<Bound>,
+    interface: &Interface,
     name: &'static CStr,
     signal: Arc<Signal>,
     top: impl Fn() -> Top + Send + Sync + 'static,
@@ -81,7 +85,9 @@ pub(crate) fn request_irq(
     // SAFETY: The vectors were registered with devres before the line, which has it dropped, and
     // dropped before them. From then on nobody uses the number.
     let line = unsafe { IrqLine::from_number(irq as u32, true, name, signal, top) }?;
-    devres::register(pdev.as_ref(), line, GFP_KERNEL)
+    devres::register(pdev.as_ref(), line, GFP_KERNEL)?;
+    interface.set_irq(irq);
+    Ok(())
 }
 
 /// The registers of a PCI function, to be shared by coroutines and interrupt handlers.

@@ -164,6 +164,25 @@ impl RxBuffers {
         Ok(unsafe { Skb::from_raw(skb) })
     }
 
+    /// Whether a slot's buffer begins with these bytes.
+    pub(crate) fn holds(&self, index: usize, bytes: &[u8]) -> bool {
+        let (Some(Some(buffer)), Ok(len)) = (self.slots.get(index), u32::try_from(bytes.len()))
+        else {
+            return false;
+        };
+        // SAFETY: By the type's invariant, and there are so many bytes in both.
+        len <= self.size
+            && unsafe {
+                ffi::coop_net_rx_holds(
+                    raw_device(&self.dev),
+                    buffer.memory.as_ptr(),
+                    buffer.dma,
+                    bytes.as_ptr(),
+                    len,
+                )
+            }
+    }
+
     /// Empties all slots. The device must not write to them any more.
     pub(crate) fn clear(&mut self) {
         for index in 0..self.slots.len() {

@@ -6,9 +6,9 @@
 
 use core::{mem::ManuallyDrop, ptr::NonNull};
 
-use kernel::bindings;
+use kernel::{bindings, prelude::*};
 
-use super::ffi;
+use super::{ffi, interface::Interface};
 
 /// One frame, a `struct sk_buff`. Dropping it gives the frame up.
 ///
@@ -29,6 +29,15 @@ impl Skb {
         Self(skb)
     }
 
+    /// A frame of these bytes, to be sent by `interface`. Any context.
+    pub(crate) fn new(interface: &Interface, bytes: &[u8]) -> Result<Self> {
+        let len = u32::try_from(bytes.len())?;
+        // SAFETY: `dev` is valid, and so are so many bytes.
+        let skb = unsafe { ffi::coop_net_tx_new(interface.as_ptr(), bytes.as_ptr(), len) };
+        // INVARIANT: It is new.
+        Ok(Self(NonNull::new(skb).ok_or(ENOMEM)?))
+    }
+
     pub(super) fn as_ptr(&self) -> *mut bindings::sk_buff {
         self.0.as_ptr()
     }
@@ -41,6 +50,12 @@ impl Skb {
     pub(crate) fn len(&self) -> u32 {
         // SAFETY: By the type's invariant.
         unsafe { (*self.as_ptr()).len }
+    }
+
+    /// The device has taken this VLAN tag out of the frame.
+    pub(crate) fn set_vlan_tag(&mut self, tag: u16) {
+        // SAFETY: By the type's invariant; the function only makes a mark.
+        unsafe { ffi::coop_net_rx_tag(self.as_ptr(), tag) };
     }
 
     /// The device has verified the checksum of its TCP or UDP data, and found it good.

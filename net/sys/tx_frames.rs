@@ -114,11 +114,15 @@ impl TxFrames {
     }
 
     /// Maps a frame at place `first`, which with those after it has to be free. Returns how many
-    /// [pieces](Self::piece) it is in, and what the device has to do about it. If that fails, the
-    /// frame is gone.
+    /// [pieces](Self::piece) it is in, and what the device has to do about it, such as to put in a
+    /// VLAN tag. If that fails, the frame is gone.
     ///
     /// The caller is sure to use as many descriptors as there are pieces, at least.
-    pub(crate) fn put(&mut self, first: usize, frame: Skb) -> Result<(usize, Offload)> {
+    pub(crate) fn put(
+        &mut self,
+        first: usize,
+        frame: Skb,
+    ) -> Result<(usize, Offload, Option<u16>)> {
         let mask = self.mask();
         let slot = self.slots.get_mut(first).ok_or(EINVAL)?;
         if slot.is_some() {
@@ -148,7 +152,8 @@ impl TxFrames {
             pieces,
             last: first as u32,
         });
-        Ok((pieces as usize, Offload::from(&offload)))
+        let tag = offload.tagged.then_some(offload.tag);
+        Ok((pieces as usize, Offload::from(&offload), tag))
     }
 
     /// The address and the length of what is at a place.

@@ -7,7 +7,7 @@
 
 setup_wire || ktap_exit_fail_msg "cannot bring the NICs up"
 ktap_print_header
-ktap_set_plan 13
+ktap_set_plan 17
 
 frames() { python3 "$HERE/frames.py" "$@"; }
 
@@ -116,6 +116,75 @@ offloads()
 }
 check "a stream with each offload off, and on again" offloads
 
+# VLANs, with tags put in and taken out by the device, and by the kernel.
+modprobe 8021q
+for side in coop peer; do
+	ip -n $side link add link $side name vlan7 type vlan id 7
+	ip -n $side link set vlan7 up
+done
+ip -n coop addr add 10.78.0.1/24 dev vlan7
+ip -n peer addr add 10.78.0.2/24 dev vlan7
+vlan_ok() { in_coop ping -q -c 2 -i 0.05 -W 2 -M "do" -s 1472 10.78.0.2 >/dev/null; }
+vlans()
+{
+	local state
+	for state in off on; do
+		in_coop ethtool -K coop rxvlan $state >/dev/null || return
+		in_coop ethtool -k coop | grep -q "tx-vlan-offload: $state" || return
+		wait_for 5 vlan_ok || { echo "# no answer with rxvlan $state"; return 1; }
+		frames stream coop peer 2 10.78.0.2 && frames stream peer coop 2 10.78.0.1 || return
+	done
+}
+check "a VLAN, with the offload off and on" vlans
+
+# grows BY COMMAND...: the interface has received that many frames more.
+grows()
+{
+	local by=$1 before
+	shift
+	before=$(counter coop rx_packets)
+	"$@"
+	sleep 0.5
+	before=$(($(counter coop rx_packets) - before))
+	[ $before = "$by" ] || { echo "# $*: $before frames came, not $by"; return 1; }
+}
+vlan_filter()
+{
+	grows 10 frames tagged peer coop 7 && grows 0 frames tagged peer coop 8 || return
+	ip -n coop link set coop promisc on
+	grows 10 frames tagged peer coop 8 || return
+	ip -n coop link set coop promisc off
+	# It outlives a restart.
+	ip -n coop link set coop down && ip -n coop link set coop up || return
+	wait_for 10 carrier_of coop && wait_for 5 ping_ok && wait_for 5 vlan_ok || return
+	grows 10 frames tagged peer coop 7 && grows 0 frames tagged peer coop 8
+}
+check "frames of VLANs that nobody wants are dropped" vlan_filter
+ip -n coop link del vlan7
+ip -n peer link del vlan7
+checksum_kept()
+{
+	local before
+	in_coop ethtool -K coop rx-fcs on >/dev/null || return
+	before=$(counter coop rx_bytes)
+	grows 10 frames long peer coop 200 || return
+	before=$(($(counter coop rx_bytes) - before))
+	in_coop ethtool -K coop rx-fcs off >/dev/null
+	[ $before = 2040 ] || { echo "# $before bytes, not 10 x 204"; return 1; }
+}
+check "Ethernet's checksum is kept on demand" checksum_kept
+# What is too long for Ethernet is an error that one can send.
+bad_kept()
+{
+	ip -n peer link set peer mtu 2000 && wait_for 10 carrier_of peer && wait_for 5 ping_ok || return
+	grows 0 frames long peer coop 1800 || return
+	in_coop ethtool -K coop rx-all on >/dev/null || return
+	grows 10 frames long peer coop 1800 || return
+	in_coop ethtool -K coop rx-all off >/dev/null
+	ip -n peer link set peer mtu 1500 && wait_for 10 carrier_of peer && wait_for 5 ping_ok
+}
+check "frames with errors are kept on demand" bad_kept
+
 check "the kernel log is clean" dmesg_is_clean
 
 # Without access to memory the device sends nothing: the kernel complains of that.
@@ -128,7 +197,7 @@ timed_out() { dmesg | grep -q 'coop: does not send any more: reset'; }
 recovers()
 {
 	[ "$DRIVER" = coop_e1000 ] || return 0
-	frames blast coop "$PEER_IP" &
+	python3 "$HERE/frames.py" blast coop "$PEER_IP" &
 	# It takes its time to start.
 	sleep 3
 	bus_master 03

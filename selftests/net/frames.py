@@ -7,7 +7,10 @@ frames.py short NS NS        frames too short for Ethernet arrive padded with ze
 frames.py burst NS NS COUNT  bursts of frames of random length, in order, none lost
 frames.py reach NS NS ADDRESS...
                              prints the hardware addresses to which a frame arrives
-frames.py stream NS NS MIB   TCP, in writes of all sizes, every byte compared
+frames.py tagged NS NS ID     ten frames of that VLAN, to the target's own address
+frames.py long NS NS LENGTH   ten frames of a length
+frames.py stream NS NS MIB [ADDRESS]
+                             TCP, in writes of all sizes, every byte compared
 frames.py blast NS ADDRESS   UDP datagrams to an address, whatever happens, until killed
 
 The interface has the name of its namespace.
@@ -100,11 +103,23 @@ def reach(source, target, addresses):
         print(addresses[got[HEADER]])
 
 
-def stream(source, target, mib):
+def tagged(source, target, vlan):
+    tag = b"\x81\x00" + vlan.to_bytes(2, "big")
+    for number in range(10):
+        sent = frame(source, target, number, 200)
+        source.send(sent[:12] + tag + sent[12:])
+
+
+def long(source, target, length):
+    for number in range(10):
+        source.send(frame(source, target, number, length))
+
+
+def stream(source, target, mib, where=None):
     enter(target)
     listener = socket.create_server(("", 0))
     enter(source)
-    where = {"coop": "10.77.0.1", "peer": "10.77.0.2"}[target]
+    where = where or {"coop": "10.77.0.1", "peer": "10.77.0.2"}[target]
     sender = socket.create_connection((where, listener.getsockname()[1]))
     receiver, _ = listener.accept()
     data = random.Random(mib).randbytes(1 << 20)
@@ -146,10 +161,12 @@ def main():
         enter(one)
         blast(other)
     if what == "stream":
-        return stream(one, other, int(sys.argv[4]))
+        return stream(one, other, int(sys.argv[4]), *sys.argv[5:])
     source, target = open_raw(one), open_raw(other)
     if what == "reach":
         reach(source, target, sys.argv[4:])
+    elif what in ("tagged", "long"):
+        {"tagged": tagged, "long": long}[what](source, target, int(sys.argv[4]))
     elif what == "burst":
         burst(source, target, int(sys.argv[4]))
     else:

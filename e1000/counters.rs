@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the device counts, under the names of the C driver.
+
+use kernel::{
+    io::{register::Array, Io},
+    pci,
+};
+
+use super::regs::{END, STATISTICS};
+
+/// Totals of the device's counters, which it clears when they are read.
+pub(super) struct Counters([u64; STATISTICS_LEN]);
+
+const STATISTICS_LEN: usize = 64;
+
+/// Those that are added up, by their place among the registers: source: the manual named in
+/// [`regs`](super::regs), section 13.7.
+const CRCERRS: usize = 0;
+const ALGNERRC: usize = 1;
+const RXERRC: usize = 3;
+pub(super) const MPC: usize = 4;
+const SCC: usize = 5;
+const ECOL: usize = 6;
+const MCC: usize = 7;
+const LATECOL: usize = 8;
+const COLC: usize = 10;
+const DC: usize = 12;
+const TNCRS: usize = 13;
+const CEXTERR: usize = 15;
+const XONRXC: usize = 18;
+const XONTXC: usize = 19;
+const XOFFRXC: usize = 20;
+const XOFFTXC: usize = 21;
+const GPRC: usize = 29;
+const BPRC: usize = 30;
+const MPRC: usize = 31;
+const GPTC: usize = 32;
+/// Bytes received and sent, with the upper half in the next register.
+pub(super) const GORC: usize = 34;
+pub(super) const GOTC: usize = 36;
+const RNBC: usize = 40;
+const RUC: usize = 41;
+const ROC: usize = 43;
+const MGPRC: usize = 45;
+const MGPDC: usize = 46;
+const MGPTC: usize = 47;
+const MPTC: usize = 60;
+const BPTC: usize = 61;
+const TSCTC: usize = 62;
+const TSCTFC: usize = 63;
+
+const SINGLE: [usize; 30] = [
+    CRCERRS, ALGNERRC, RXERRC, MPC, SCC, ECOL, MCC, LATECOL, COLC, DC, TNCRS, CEXTERR, XONRXC,
+    XONTXC, XOFFRXC, XOFFTXC, GPRC, BPRC, MPRC, GPTC, RNBC, RUC, ROC, MGPRC, MGPDC, MGPTC, MPTC,
+    BPTC, TSCTC, TSCTFC,
+];
+
+/// Each statistic, and what it is the sum of.
+const TABLE: [(&str, &[usize]); 41] = [
+    ("rx_packets", &[GPRC]),
+    ("tx_packets", &[GPTC]),
+    ("rx_bytes", &[GORC]),
+    ("tx_bytes", &[GOTC]),
+    ("rx_broadcast", &[BPRC]),
+    ("tx_broadcast", &[BPTC]),
+    ("rx_multicast", &[MPRC]),
+    ("tx_multicast", &[MPTC]),
+    ("rx_errors", &[RXERRC, CRCERRS, ALGNERRC, RUC, ROC, CEXTERR]),
+    ("tx_errors", &[ECOL, LATECOL]),
+    ("multicast", &[MPRC]),
+    ("collisions", &[COLC]),
+    ("rx_length_errors", &[RUC, ROC]),
+    ("rx_crc_errors", &[CRCERRS]),
+    ("rx_frame_errors", &[ALGNERRC]),
+    ("rx_no_buffer_count", &[RNBC]),
+    ("rx_missed_errors", &[MPC]),
+    ("tx_aborted_errors", &[ECOL]),
+    ("tx_carrier_errors", &[TNCRS]),
+    ("tx_window_errors", &[LATECOL]),
+    ("tx_abort_late_coll", &[LATECOL]),
+    ("tx_deferred_ok", &[DC]),
+    ("tx_single_coll_ok", &[SCC]),
+    ("tx_multi_coll_ok", &[MCC]),
+    ("rx_long_length_errors", &[ROC]),
+    ("rx_short_length_errors", &[RUC]),
+    ("rx_align_errors", &[ALGNERRC]),
+    ("tx_tcp_seg_good", &[TSCTC]),
+    ("tx_tcp_seg_failed", &[TSCTFC]),
+    ("rx_flow_control_xon", &[XONRXC]),
+    ("rx_flow_control_xoff", &[XOFFRXC]),
+    ("tx_flow_control_xon", &[XONTXC]),
+    ("tx_flow_control_xoff", &[XOFFTXC]),
+    ("rx_long_byte_count", &[GORC]),
+    ("tx_smbus", &[MGPTC]),
+    ("rx_smbus", &[MGPRC]),
+    ("dropped_smbus", &[MGPDC]),
+    // What the driver counts.
+    ("tx_timeout_count", &[]),
+    ("tx_restart_queue", &[]),
+    ("tx_dropped", &[]),
+    ("alloc_rx_buff_failed", &[]),
+];
+
+/// The names of what [`Counters::tell`] tells.
+pub(super) const NAMES: &[&str] = &{
+    let mut names = [""; TABLE.len()];
+    let mut i = 0;
+    while i < names.len() {
+        names[i] = TABLE[i].0;
+        i += 1;
+    }
+    names
+};
+
+impl Counters {
+    pub(super) const fn new() -> Self {
+        Self([0; STATISTICS_LEN])
+    }
+
+    /// Adds what has been counted since the last call.
+    pub(super) fn collect(&mut self, bar: &pci::Bar<'_, END>) {
+        let read = |i: usize| STATISTICS::try_at(i).map_or(0, |at| bar.read(at).into_raw().into());
+        for i in SINGLE {
+            self.add(i, read(i));
+        }
+        for low in [GORC, GOTC] {
+            // The lower half first: reading the upper one clears both.
+            let bytes = read(low) | read(low + 1) << 32;
+            self.add(low, bytes);
+        }
+    }
+
+    fn add(&mut self, i: usize, n: u64) {
+        if let Some(total) = self.0.get_mut(i) {
+            *total = total.wrapping_add(n);
+        }
+    }
+
+    pub(super) fn get(&self, i: usize) -> u64 {
+        self.0.get(i).copied().unwrap_or(0)
+    }
+
+    /// Tells all statistics, with those in the end that the driver counts.
+    pub(super) fn tell(&self, to: &mut [u64], own: &[u64]) {
+        let (totals, rest) = to.split_at_mut(to.len().saturating_sub(own.len()));
+        for (to, (_, parts)) in totals.iter_mut().zip(TABLE) {
+            *to = parts
+                .iter()
+                .fold(0, |sum, &i| sum.wrapping_add(self.get(i)));
+        }
+        for (to, n) in rest.iter_mut().zip(own) {
+            *to = *n;
+        }
+    }
+}

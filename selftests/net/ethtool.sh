@@ -1,0 +1,208 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# guest: --cpus 2 --nics 1 --timeout 400
+# What ethtool shows and changes, with traffic going on: rings, interrupts, link, flow
+# control, counters, registers, EEPROM, self test. The C driver on the other end of the
+# wire shows what users expect, where it knows it.
+. "$(dirname "$0")/lib.sh"
+
+setup_wire || ktap_exit_fail_msg "cannot bring the NICs up"
+ktap_print_header
+ktap_set_plan 18
+
+frames() { python3 "$HERE/frames.py" "$@"; }
+tool() { in_coop ethtool "$@"; }
+
+# same OPTION FILTER: both drivers show the same, of what the filter leaves.
+same()
+{
+	diff <(tool ${1:+"$1"} coop | grep -v coop | sh -c "$2") \
+		<(in_peer ethtool ${1:+"$1"} peer | grep -v peer | sh -c "$2") | sed 's/^/# /'
+	[ "${PIPESTATUS[0]}" = 0 ]
+}
+# shows OPTION LINE: the option's output has that line.
+shows()
+{
+	local out
+	out=$(tool ${1:+"$1"} coop | tr -s ' \t' ' ')
+	grep -qE "^ ?$2\$" <<<"$out" && return
+	echo "# no line \"$2\" in:"
+	sed 's/^/#   /' <<<"$out"
+	return 1
+}
+refuses()
+{
+	local out
+	out=$(tool "$@" 2>&1) && { echo "# ethtool $* was accepted"; return 1; }
+	echo "# ethtool $*: $out"
+}
+
+check "driver and bus" shows -i "bus-info: $COOP_PCI"
+check "what it can do, as the C driver does" same -i "grep supports"
+# The C driver has no words for wake-on-LAN that the emulated device does not do, either.
+check "link modes, as of the C driver" same "" "grep -vE 'Wake-on|MDI-X|PHYAD'"
+
+# The interface under load, from both sides or one.
+blast()
+{
+	local side
+	for side in "$@"; do
+		case $side in
+		coop) python3 "$HERE/frames.py" blast coop "$PEER_IP" & ;;
+		peer) python3 "$HERE/frames.py" blast peer "$COOP_IP" & ;;
+		esac
+	done
+}
+quiet()
+{
+	# shellcheck disable=SC2046
+	kill $(jobs -p)
+	wait
+} 2>/dev/null
+
+# Counters of the device: each grows by what passes.
+statistic() { ethtool_of "$1" -S | awk -v n="$2:" '$1 == n { print $2 }'; }
+ethtool_of() { ip netns exec "$1" ethtool "$2" "$1"; }
+counts()
+{
+	local name before=() i=0 grown
+	local names=(rx_packets tx_packets rx_bytes tx_bytes)
+	for name in "${names[@]}"; do before+=("$(statistic coop "$name")"); done
+	# 1 455 frames of 60 to 1 514 bytes each way; the device counts checksums, too.
+	frames sizes coop peer && frames sizes peer coop || return
+	for name in "${names[@]}"; do
+		grown=$(($(statistic coop "$name") - before[i++]))
+		case $name in *packets) wanted=1455 ;; *) wanted=$((1145085 + 4 * 1455)) ;; esac
+		# There may have been some frames besides.
+		[ $grown -ge $wanted ] && [ $grown -le $((wanted + 640)) ] ||
+			{ echo "# $name: $grown, not $wanted"; return 1; }
+	done
+}
+check "statistics of the device" counts
+names() { ethtool_of "$1" -S | awk -F: 'NR > 1 { print $1 }' | sort; }
+no_others()
+{
+	# The C driver has some that are always zero.
+	local more
+	more=$(comm -23 <(names coop) <(names peer))
+	[ -z "$more" ] || { echo "# unknown to the C driver: $more"; return 1; }
+	[ "$(names coop | wc -l)" -ge 41 ]
+}
+check "statistics under the C driver's names" no_others
+
+check "rings" shows -g "RX: 256"
+rings()
+{
+	local n
+	blast coop peer
+	for n in 64:128 4096:4096 128:1024 1024:128 256:256; do
+		tool -G coop rx "${n%:*}" tx "${n#*:}" || return
+		shows -g "RX: ${n%:*}" && shows -g "TX: ${n#*:}" || return
+		wait_for 5 ping_ok 3 || { echo "# no traffic with rings of $n"; return 1; }
+	done
+	quiet
+	frames stream coop peer 2 && frames stream peer coop 2
+}
+check "rings changed under traffic" rings
+stream_while_resized()
+{
+	local n stream
+	frames stream coop peer 24 &
+	stream=$!
+	for n in 512 256 1024 256 4096 256; do
+		tool -G coop rx $n tx $n || return
+		sleep 0.2
+	done
+	wait $stream
+}
+check "a stream arrives whole while rings are changed" stream_while_resized
+resized_down()
+{
+	ip -n coop link set coop down && tool -G coop rx 512 tx 512 && shows -g "RX: 512" &&
+		ip -n coop link set coop up && wait_for 10 carrier_of coop && wait_for 5 ping_ok &&
+		tool -G coop rx 256 tx 256
+}
+check "rings changed while the interface is down" resized_down
+check "too long a ring is refused" refuses -G coop rx 8192
+
+coalesce()
+{
+	local n
+	for n in 0 1 4 10 10000 50 3; do
+		tool -C coop rx-usecs $n && shows -c "rx-usecs: $n" && wait_for 5 ping_ok || return
+	done
+	refuses -C coop rx-usecs 5 && refuses -C coop rx-usecs 20000
+}
+check "interrupts coalesced" coalesce
+
+negotiates()
+{
+	tool -r coop && wait_for 10 carrier_of coop && wait_for 10 ping_ok || return
+	tool -s coop advertise 0x20 && wait_for 10 carrier_of coop || return
+	shows "" "Advertised link modes: 1000baseT/Full" || return
+	tool -s coop speed 100 duplex half autoneg off && shows "" "Speed: 100Mb/s" || return
+	refuses -s coop speed 1000 duplex half autoneg off
+	tool -s coop autoneg on advertise 0x2f && wait_for 10 carrier_of coop && wait_for 10 ping_ok
+}
+check "the link is negotiated anew, and forced" negotiates
+# register NAMESPACE N: the Nth word that ethtool tells.
+register() { ip netns exec "$1" ethtool -d "$1" raw on | od -An -v -tx4 -w4 -j $(($2 * 4)) -N 4 | tr -d ' '; }
+pause()
+{
+	local rx tx
+	for rx in off on; do
+		for tx in off on; do
+			tool -A coop autoneg off rx $rx tx $tx || return
+			shows -a "RX: $rx" && shows -a "TX: $tx" || return
+			# Of CTRL, bits 27 and 28.
+			echo "# rx $rx, tx $tx: $((0x$(register coop 0) >> 27 & 3))"
+			case $rx$tx$((0x$(register coop 0) >> 27 & 3)) in
+			offoff0 | onoff1 | offon2 | onon3) ;;
+			*) echo "# the device does something else"; return 1 ;;
+			esac
+		done
+	done
+	tool -A coop autoneg on && wait_for 10 carrier_of coop && wait_for 10 ping_ok
+}
+check "flow control" pause
+# Of the registers those that no traffic changes.
+registers()
+{
+	local n
+	# Not those of the rings, and what the C driver sets in the transceiver: 17 and 20.
+	for n in 1 3 6 8 11 {12..16} 18 19 {21..31}; do
+		[ "$(register coop $n)" = "$(register peer $n)" ] ||
+			{ echo "# word $n: $(register coop $n), not $(register peer $n)"; return 1; }
+	done
+}
+check "registers, as the C driver tells them" registers
+eeprom()
+{
+	# The hardware address is in there, and a checksum over all that.
+	same -e "sed -n '4,9p'" || return
+	[ "$(tool -e coop raw on length 6 | od -An -tx1 | tr -d ' \n')" = \
+		"$(in_coop cat /sys/class/net/coop/address | tr -d :)" ]
+}
+check "EEPROM" eeprom
+self_test()
+{
+	local out
+	blast coop
+	out=$(tool -t coop online && tool -t coop offline) || { sed 's/^/# /' <<<"$out"; return 1; }
+	quiet
+	[ "$(grep -c 'PASS' <<<"$out")" = 2 ] && wait_for 10 carrier_of coop && wait_for 10 ping_ok 3
+}
+check "self test, after which traffic goes on" self_test
+messages()
+{
+	tool -s coop msglvl link off && shows "" ".*drv probe" || return
+	dmesg -C
+	tool -r coop
+	wait_for 5 ping_ok
+	! dmesg | grep -q 'link is up' || return
+	tool -s coop msglvl link on
+	timeout 10 ip netns exec coop ethtool -p coop 1
+}
+check "message level, and a light that blinks" messages
+check "the kernel log is clean" dmesg_is_clean
+ktap_finished
