@@ -193,7 +193,7 @@ impl<T: Send> Channel<T> {
     /// Takes the next message; waits for one if need be.
     ///
     /// `ECANCELED` if there is none after [`close`](Self::close), `EPERM` outside of the domain.
-    /// About 25 instructions if there is one; waiting allocates nothing. Dropped before it is ready,
+    /// About 35 instructions if there is one; waiting allocates nothing. Dropped before it is ready,
     /// it has taken none.
     #[inline(always)]
     pub fn recv(&self) -> RecvFrom<'_, T> {

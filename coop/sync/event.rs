@@ -38,7 +38,7 @@ impl Event {
 
     /// Sets it: all who wait go on, in the order in which they came. `EPERM` outside of the domain.
     ///
-    /// About 12 instructions, and a wake-up for each who waits.
+    /// About 17 instructions, and a wake-up for each who waits.
     #[inline]
     pub fn set(&self) -> Result {
         let state = self.0.enter()?;
@@ -69,7 +69,7 @@ impl Event {
 
     /// Waits until it is set.
     ///
-    /// `EPERM` outside of the domain. About 10 instructions if it is set; waiting allocates nothing.
+    /// `EPERM` outside of the domain. About 17 instructions if it is set; waiting allocates nothing.
     #[inline(always)]
     pub fn wait(&self) -> EventWait<'_> {
         EventWait {

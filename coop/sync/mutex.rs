@@ -41,7 +41,7 @@ impl<T> Mutex<T> {
 
     /// Takes the mutex, waits for it if need be.
     ///
-    /// `EPERM` outside of the domain. About 20 instructions with its release, if it is free; waiting
+    /// `EPERM` outside of the domain. About 40 instructions with its release, if it is free; waiting
     /// allocates nothing. Dropped before it is ready, it has taken nothing. One who takes it twice
     /// waits for ever.
     #[inline(always)]

@@ -67,7 +67,7 @@ impl<W: WakeUp> Permits<W> {
     pub unsafe fn queue(&self, place: &mut Place<W>, n: u32, waker: W) {
         // INVARIANT: Less than the first one wants: it would have got them otherwise.
         self.held
-            .set(self.held.get().wrapping_add(self.open.replace(0)));
+            .set(self.held.get().saturating_add(self.open.replace(0)));
         // SAFETY: Per the function's contract.
         unsafe { self.waiters.join(place, n, waker) };
     }
@@ -93,17 +93,23 @@ impl<W: WakeUp> Permits<W> {
         }
     }
 
-    /// Adds `n` permits; beyond `u32::MAX` they are lost.
-    pub fn add(&self, n: u32) {
-        let free = self.open.get().wrapping_add(self.held.get());
-        self.give(n.min(u32::MAX.wrapping_sub(free)));
+    /// The same, of what is given by [`give_once`](Self::give_once).
+    pub fn cancel_once(&self, place: &mut Place<W>) {
+        if !place.is_waiting() {
+            return;
+        }
+        match self.waiters.leave(place) {
+            Some(0) => (),
+            Some(_) => self.give_once(),
+            None => self.serve(),
+        }
     }
 
-    /// Gives `n` permits, which were taken.
+    /// Gives `n` permits; beyond `u32::MAX` they are lost.
     #[inline(always)]
     pub fn give(&self, n: u32) {
         if self.waiters.is_empty() {
-            self.open.set(self.open.get().wrapping_add(n));
+            self.open.set(self.open.get().saturating_add(n));
         } else {
             self.hand(n);
         }
@@ -112,7 +118,7 @@ impl<W: WakeUp> Permits<W> {
     #[cold]
     #[inline(never)]
     fn hand(&self, n: u32) {
-        self.held.set(self.held.get().wrapping_add(n));
+        self.held.set(self.held.get().saturating_add(n));
         self.serve();
     }
 
@@ -139,7 +145,7 @@ impl<W: WakeUp> Permits<W> {
         if self.waiters.is_empty() {
             // INVARIANT: Nobody waits.
             self.open
-                .set(self.open.get().wrapping_add(self.held.replace(0)));
+                .set(self.open.get().saturating_add(self.held.replace(0)));
         }
     }
 
@@ -171,5 +177,7 @@ impl<W: WakeUp> Permits<W> {
                 waker.wake_up();
             }
         }
+        // For those who came back.
+        self.serve();
     }
 }

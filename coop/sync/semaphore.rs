@@ -33,7 +33,7 @@ impl Semaphore {
 
     /// Takes a permit, waits for one if need be.
     ///
-    /// `EPERM` outside of the domain. About 20 instructions with the permit's release, if none has
+    /// `EPERM` outside of the domain. About 40 instructions with the permit's release, if none has
     /// to be waited for; waiting allocates nothing. Dropped before it is ready, it has taken none.
     #[inline(always)]
     pub fn acquire(&self) -> Acquire<'_> {
@@ -60,7 +60,7 @@ impl Semaphore {
     /// Adds permits; beyond `u32::MAX` they are lost. `EPERM` outside of the domain.
     #[inline]
     pub fn add(&self, permits: u32) -> Result {
-        self.0.enter()?.add(permits);
+        self.0.enter()?.give(permits);
         Ok(())
     }
 

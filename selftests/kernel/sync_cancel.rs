@@ -185,6 +185,15 @@ fn notify_abort(log: &mut Log) -> Result {
             turns().await;
             n.notified().await?;
             t.add(10);
+            // Nor are there two, if it was kept when it is passed on.
+            let e = waits(&d, &t, 3, wait(n.clone())).await?;
+            n.notify_one()?;
+            n.notify_one()?;
+            e.abort();
+            turns().await;
+            n.notified().await?;
+            let f = waits(&d, &t, 4, wait(n.clone())).await?;
+            f.abort();
             Ok(())
         })
     })

@@ -34,6 +34,7 @@ enum Op {
     Take(usize, u32),
     Notice(usize),
     Go(usize),
+    GoOnce(usize),
     Give(u32),
     GiveOnce,
     GiveFirst,
@@ -45,7 +46,8 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         6 => (client.clone(), 1u32..5).prop_map(|(client, n)| Op::Take(client, n)),
         3 => client.clone().prop_map(Op::Notice),
-        3 => client.prop_map(Op::Go),
+        3 => client.clone().prop_map(Op::Go),
+        1 => client.prop_map(Op::GoOnce),
         4 => (0u32..5).prop_map(Op::Give),
         1 => Just(Op::GiveOnce),
         1 => Just(Op::GiveFirst),
@@ -96,6 +98,15 @@ impl Model {
     fn give(&mut self, n: u32) {
         self.free += n;
         self.serve();
+    }
+
+    /// How many were given.
+    fn give_once(&mut self) -> u64 {
+        if !self.queue.is_empty() || self.free == 0 {
+            self.give(1);
+            return 1;
+        }
+        0
     }
 }
 
@@ -152,20 +163,30 @@ fn run(free: u32, ops: &[Op]) -> Result<(), TestCaseError> {
                     Client::Got(n) => m.give(n),
                 }
             }
+            Op::GoOnce(client) => {
+                permits.cancel_once(place_of(&mut places, client));
+                match std::mem::replace(&mut m.clients[client], Client::Idle) {
+                    Client::Idle => (),
+                    Client::Waits => {
+                        m.queue.retain(|&(c, _)| c != client);
+                        m.serve();
+                    }
+                    Client::Got(n) => {
+                        total -= u64::from(n);
+                        if n != 0 {
+                            total += m.give_once();
+                        }
+                    }
+                }
+            }
             Op::Give(n) => {
-                permits.add(n);
+                permits.give(n);
                 total += u64::from(n);
                 m.give(n);
             }
             Op::GiveOnce => {
                 permits.give_once();
-                if !m.queue.is_empty() {
-                    total += 1;
-                    m.give(1);
-                } else if m.free == 0 {
-                    total += 1;
-                    m.free = 1;
-                }
+                total += m.give_once();
             }
             Op::GiveFirst => {
                 prop_assert_eq!(permits.give_first(), !m.queue.is_empty());
@@ -272,9 +293,12 @@ fn who_comes_back_at_once_is_dismissed_once() {
 #[test]
 fn there_are_never_too_many() {
     let permits: Permits<Wake> = Permits::new(u32::MAX);
-    permits.add(1);
+    permits.give(1);
     assert_eq!(permits.open(), u32::MAX);
     assert!(permits.try_take(u32::MAX));
     permits.give(u32::MAX);
+    assert!(permits.try_take(5));
+    permits.give(u32::MAX);
+    permits.give(5);
     assert!(permits.try_take(u32::MAX));
 }
