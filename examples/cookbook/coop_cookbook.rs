@@ -11,6 +11,7 @@ use kernel::prelude::*;
 
 mod batch_and_flush;
 mod graceful_shutdown;
+mod priority_command_queue;
 mod producer_faster_than_consumer;
 
 module! {
@@ -27,6 +28,7 @@ type Recipe = (&'static str, fn(&'static ThisModule) -> Result);
 static RECIPES: &[Recipe] = &[
     ("batch_and_flush", batch_and_flush::run),
     ("graceful_shutdown", graceful_shutdown::run),
+    ("priority_command_queue", priority_command_queue::run),
     (
         "producer_faster_than_consumer",
         producer_faster_than_consumer::run,

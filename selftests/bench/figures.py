@@ -65,6 +65,7 @@ FIGURES = {
         ],
     ),
     "irq.to_coroutine": ("base.threaded_irq", []),
+    # Pairs: 25 for each of the two operations.
     "sync.semaphore": ("base.semaphore", [at_most(50)]),
     "sync.mutex": ("base.mutex", [at_most(50)]),
     "sync.rwlock_read": ("base.semaphore", [at_most(50)]),

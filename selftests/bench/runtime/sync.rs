@@ -24,7 +24,7 @@ impl Figure for Acquire {
     }
 }
 
-/// One op: take a mutex, add to its value, release it.
+/// One op: take a mutex and release it.
 pub(crate) struct Lock;
 
 impl Figure for Lock {
