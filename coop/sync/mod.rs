@@ -7,7 +7,8 @@
 //! from anywhere else an operation fails with `EPERM`. All futures are *cancel-safe*: dropped at any
 //! moment, as the loser of a `select` or when their coroutine is aborted, they lose nothing. What
 //! they had been handed goes on to the next who waits. Guards and futures that wait are not to leave
-//! the domain: if they do, their destructors sleep until the domain's home thread has done the work.
+//! the domain: if they do, their destructors sleep until the domain's home thread has done the work
+//! (for a future that waits, dropped where that is not allowed, this is a panic).
 //!
 //! | to wait for | use |
 //! | --- | --- |
