@@ -281,6 +281,22 @@ bool coop_alone_on_cpu(void)
 }
 EXPORT_SYMBOL_GPL(coop_alone_on_cpu);
 
+/*
+ * Have @task, which was just woken, run on this CPU if it waits for it, while we stay
+ * runnable; false if it does not, or if yield() would not let it. The caller has found
+ * itself alone on the CPU: otherwise yield() costs it its share.
+ */
+bool coop_yield_to(struct task_struct *task)
+{
+	/* Real-time threads yield to their equals only; SCHED_BATCH and _IDLE have time. */
+	if (task_cpu(task) != raw_smp_processor_id() || !task_is_running(task) ||
+	    current->policy != SCHED_NORMAL || rt_or_dl_task(current))
+		return false;
+	yield();
+	return true;
+}
+EXPORT_SYMBOL_GPL(coop_yield_to);
+
 static int coop_die(struct notifier_block *nb, unsigned long event, void *args)
 {
 	/* What dies in an interrupt takes the machine down. */

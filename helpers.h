@@ -54,6 +54,7 @@ void coop_baton_lock(struct rt_mutex *lock);
 int coop_baton_lock_killable(struct rt_mutex *lock);
 bool coop_owner_on_cpu(struct task_struct **word, struct task_struct *owner);
 bool coop_alone_on_cpu(void);
+bool coop_yield_to(struct task_struct *task);
 int coop_die_register(void);
 void coop_die_unregister(void);
 

@@ -46,7 +46,7 @@ impl<Q: Send + 'static, R: Send + 'static> Caller<Q, R> {
             // be polled.
             unsafe {
                 if let Some(request) = request.take() {
-                    shared.lay(request);
+                    shared.lay(request, executor.context.address());
                 }
                 with_context(executor, |cx| {
                     if timed {
@@ -58,21 +58,20 @@ impl<Q: Send + 'static, R: Send + 'static> Caller<Q, R> {
             }
             // SAFETY: The slot is the caller's.
             if let Some(value) = unsafe { slot.take_reply() } {
-                executor.stats.inline_calls.add(1);
-                // SAFETY: We are the runner.
-                unsafe { self.slots.put_inline(slot) };
+                self.slots.put(slot);
+                shared.note_place(header);
                 leave();
                 return Ok(value);
             }
             // SAFETY: We are the runner. It may not even have taken the request.
-            request = unsafe { shared.take_laid() };
+            request = unsafe { shared.take_back() };
+            executor.stats.not_inline(request.is_none());
         }
         if let Some(request) = request {
             // Behind all others. We run what this wakes.
             if let Err(e) = self.sender.try_post(request) {
                 let message = e.into_inner().take_back();
-                // SAFETY: We are the runner, and the request is gone.
-                unsafe { self.slots.put_inline(slot) };
+                self.slots.put(slot);
                 leave();
                 return self.wait_to_call(Stage::Start(message), patience);
             }

@@ -19,7 +19,7 @@ use crate::task::{self, End, Header};
 use crate::task_state::Start;
 use crate::teardown::{Purge, Ward};
 use crate::wake_queue::{LocalQueue, Push, WakeQueue};
-use crate::waker::with_context;
+use crate::waker::{with_context, PollContext};
 use core::cell::UnsafeCell;
 use core::mem::ManuallyDrop;
 use core::ptr::{self, NonNull};
@@ -57,8 +57,6 @@ pub(crate) struct CacheLine<T>(pub(crate) T);
 pub(crate) struct Runner {
     /// The thread that holds the baton and runs coroutines, or null.
     thread: AtomicPtr<bindings::task_struct>,
-    /// The context that is passed to coroutines; null when nobody runs.
-    context: AtomicPtr<()>,
     /// The coroutine that is being polled, or was last; null since one has ended.
     pub(crate) polling: AtomicPtr<Header>,
     /// The name of the coroutine that ended last.
@@ -74,7 +72,6 @@ pub(crate) struct Runner {
 /// - `runner.thread` is the thread that runs coroutines of the domain, or null; only that thread
 ///   sets it to itself, and back, while it holds the baton. Who finds itself there, in task
 ///   context, is the runner.
-/// - `runner.context`, unless null, is an object on the runner's stack.
 /// - `local` is accessed by the runner only, and no reference to its content is held while driver
 ///   code runs.
 /// - Every coroutine that is not `DONE` has a reference that belongs to the executor.
@@ -83,6 +80,11 @@ pub(crate) struct Runner {
 pub struct Executor {
     pub(crate) queue: CacheLine<WakeQueue>,
     pub(crate) runner: CacheLine<Runner>,
+    /// That of the runner.
+    pub(crate) mark: Mark,
+    /// What coroutines are polled with.
+    #[pin]
+    pub(crate) context: PollContext,
     pub(crate) local: UnsafeCell<Local>,
     pub(crate) stats: Stats,
     /// Others than the home thread may run the domain.
@@ -137,15 +139,16 @@ impl Executor {
         dedicated: bool,
         spin: crate::home::Spinning,
     ) -> impl PinInit<Self> {
-        pin_init!(Self {
+        pin_init!(&this in Self {
             queue: CacheLine(WakeQueue::new()),
             runner: CacheLine(Runner {
                 thread: AtomicPtr::new(ptr::null_mut()),
-                context: AtomicPtr::new(ptr::null_mut()),
                 polling: AtomicPtr::new(ptr::null_mut()),
                 ended: AtomicPtr::new(ptr::null_mut()),
                 yielded: AtomicBool::new(false),
             }),
+            mark: Mark::new(),
+            context <- PollContext::new(this.as_ptr()),
             local: UnsafeCell::new(Local {
                 queue: LocalQueue::new(),
                 all: ptr::null(),
@@ -176,6 +179,7 @@ impl Executor {
     /// Makes `thread` the home thread, before it starts.
     pub(crate) fn set_home(self: &Arc<Self>, thread: &Thread) {
         self.exit.set_target(self);
+        self.mark.set_work(self.exit.work());
         // INVARIANT: A thread with a reference; it was null before.
         self.home.store(thread.clone().into_raw().as_ptr(), Release);
     }
@@ -195,12 +199,10 @@ impl Executor {
     }
 
     /// Whether `cx` is the context that this executor passes to coroutines: then the caller is the
-    /// runner. 3 instructions.
+    /// runner (see [`PollContext`]). 3 instructions.
     #[inline]
     pub(crate) fn is_polling_with(&self, cx: &Context<'_>) -> bool {
-        // By the invariants the address is that of an object on the runner's stack, and `cx` is
-        // that object; since a `Context` is neither `Send` nor `Sync`, this is the runner.
-        self.runner.0.context.load(Relaxed).cast_const() == ptr::from_ref(cx).cast()
+        self.context.address() == ptr::from_ref(cx).addr()
     }
 
     /// Has the coroutine that is being polled queued again, as it is, when its poll is over. From
@@ -341,13 +343,24 @@ impl Executor {
     ///
     /// # Safety
     ///
-    /// The caller is thread `me` and holds the baton; `mark` does not move until
+    /// The caller is thread `me`, holds the baton, and keeps the executor until
     /// [`leave`](Self::leave).
     #[inline]
-    pub(crate) unsafe fn enter(&self, me: *mut bindings::task_struct, mark: &mut Mark) {
-        // SAFETY: Per the function's contract. The hook is part of the executor, which the caller
-        // keeps.
-        unsafe { mark.set(me, self.exit.work()) };
+    pub(crate) unsafe fn enter(&self, me: *mut bindings::task_struct) {
+        // SAFETY: Per the function's contract; nobody else is the runner.
+        unsafe { self.mark.set(me) };
+        self.set_runner(me);
+    }
+
+    /// [`enter`](Self::enter) for a thread without preemption notifiers.
+    ///
+    /// # Safety
+    ///
+    /// As for [`enter`](Self::enter), and `me` is an [`idle_task`](crate::sys::runner::idle_task).
+    #[inline(always)]
+    pub(crate) unsafe fn enter_first(&self, me: *mut bindings::task_struct) {
+        // SAFETY: As in `enter`.
+        unsafe { self.mark.set_first(me) };
         self.set_runner(me);
     }
 
@@ -356,12 +369,12 @@ impl Executor {
     ///
     /// # Safety
     ///
-    /// The caller entered with this `mark`, still holds the baton, and is not being polled.
-    #[inline]
-    pub(crate) unsafe fn leave(&self, mark: &mut Mark) -> bool {
+    /// The caller, thread `me`, entered, still holds the baton, and is not being polled.
+    #[inline(always)]
+    pub(crate) unsafe fn leave(&self, me: *mut bindings::task_struct) -> bool {
         self.forget_runner();
         // SAFETY: Per the function's contract the mark is set, on this thread.
-        unsafe { mark.clear() };
+        unsafe { self.mark.clear(me) };
         self.has_left_over()
     }
 
@@ -375,8 +388,7 @@ impl Executor {
     /// Nobody is the runner any more. By the one who is, with the baton still in hand.
     #[inline(always)]
     pub(crate) fn forget_runner(&self) {
-        // INVARIANT: The stack may be gone soon.
-        self.runner.0.context.store(ptr::null_mut(), Relaxed);
+        // INVARIANT: Not ourselves any more.
         self.runner.0.thread.store(ptr::null_mut(), Relaxed);
     }
 
@@ -429,7 +441,7 @@ impl Executor {
             if polls == 1 {
                 self.stats.polled(|| self.last_name());
             }
-            self.stats.polls.add(polls as u64);
+            self.stats.queued_polls.add(polls as u64);
             more
         })
     }
@@ -463,7 +475,7 @@ impl Executor {
                 };
                 // SAFETY: We are the runner, and it just came out of the queue.
                 unsafe { self.run_one(header, cx) };
-                self.stats.polls.add(1);
+                self.stats.queued_polls.add(1);
                 left = left.wrapping_sub(1);
             }
         });
@@ -504,18 +516,32 @@ impl Executor {
     /// # Safety
     ///
     /// The caller is the runner, and not being polled; the coroutine is plain and was idle.
-    #[inline]
+    #[inline(always)]
     pub(crate) unsafe fn poll_in_place(&self, header: NonNull<Header>, cx: &mut Context<'_>) {
-        // SAFETY: The executor's reference keeps it valid, as it is not `DONE`.
-        let task = unsafe { header.as_ref() };
         self.runner.0.polling.store(header.as_ptr(), Relaxed);
         // SAFETY: We are the runner, and it is not `DONE`.
-        let poll = unsafe { Header::poll(header, cx) };
-        if poll.is_ready() {
-            let queued = task.state().seize();
+        let ready = unsafe { Header::poll(header, cx) }.is_ready();
+        if ready || self.runner.0.yielded.load(Relaxed) {
             // SAFETY: As above.
+            unsafe { self.end_poll_in_place(header, ready) };
+        }
+    }
+
+    /// A coroutine that was polled in place has ended, or is to be queued.
+    ///
+    /// # Safety
+    ///
+    /// As for [`poll_in_place`](Self::poll_in_place), whose poll was `ready`, or yielded.
+    #[cold]
+    #[inline(never)]
+    unsafe fn end_poll_in_place(&self, header: NonNull<Header>, ready: bool) {
+        // SAFETY: The executor's reference keeps it valid, as it is not `DONE`.
+        let task = unsafe { header.as_ref() };
+        if ready {
+            let queued = task.state().seize();
+            // SAFETY: Per the function's contract.
             unsafe { self.retire(header, End::Ready, queued) };
-        } else if self.runner.0.yielded.load(Relaxed) {
+        } else {
             self.runner.0.yielded.store(false, Relaxed);
             task.wake();
         }
@@ -629,16 +655,6 @@ impl Executor {
     #[inline]
     pub(crate) fn current(&self) -> *const Header {
         self.runner.0.polling.load(Relaxed)
-    }
-
-    /// Notes the context that coroutines get from now on. Runner only.
-    #[inline(always)]
-    pub(crate) fn set_context(&self, cx: &Context<'_>) {
-        // INVARIANT: On the runner's stack; `leave` forgets it.
-        self.runner
-            .0
-            .context
-            .store(ptr::from_ref(cx).cast_mut().cast(), Relaxed);
     }
 }
 

@@ -10,9 +10,9 @@
 
 use crate::executor::Executor;
 use crate::sys::context::{self, cond_resched};
-use crate::sys::runner::Mark;
-use crate::sys::thread::{self, Body};
-use core::ptr;
+use crate::sys::thread::{self, Body, Thread};
+use core::mem::ManuallyDrop;
+use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicI64, AtomicU32, Ordering::*};
 
 /// How long a home thread looks for more work before it goes to sleep.
@@ -38,6 +38,8 @@ pub(crate) struct Spinning {
     skip: AtomicU32,
     /// When the thread was woken for the first time.
     started: AtomicI64,
+    /// Calls until the next attempt of one that is not alone to yield.
+    yield_skip: AtomicU32,
 }
 
 /// No thread takes longer than this to wake up; if it seems to, it had to wait for others.
@@ -45,6 +47,9 @@ const LONGEST_NS: u32 = 50_000;
 
 /// Times that an adaptive thread, having given up, sleeps at once before it tries again.
 const RETRY: u32 = 64;
+
+/// Calls of those who are not alone on their CPU between two that yield it.
+const YIELD_RETRY: u32 = 1024;
 
 impl Spinning {
     pub(crate) fn new(policy: Spin) -> Self {
@@ -58,6 +63,7 @@ impl Spinning {
             now: AtomicU32::new(limit),
             skip: AtomicU32::new(0),
             started: AtomicI64::new(0),
+            yield_skip: AtomicU32::new(0),
         }
     }
 
@@ -137,8 +143,30 @@ impl Executor {
         hit
     }
 
+    /// Whether a caller that is not alone on its CPU may yield all the same, for once.
+    ///
+    /// The other one there may be our home thread: the kernel leaves one that has slept too early for
+    /// its share in the queue for a while (`DELAY_DEQUEUE`). When the caller has yielded, it will
+    /// not do so, and the next caller finds itself alone. If it is somebody else, yielding is
+    /// expensive, so this is not tried often.
+    pub(crate) fn tries_to_yield(&self) -> bool {
+        let left = self.spin.yield_skip.load(Relaxed);
+        let next = left.checked_sub(1).unwrap_or(YIELD_RETRY);
+        self.spin.yield_skip.store(next, Relaxed);
+        left == 0
+    }
+
+    /// Lets the home thread have the caller's CPU for a moment, if it waits for it; whether it did.
+    pub(crate) fn yield_to_home(&self) -> bool {
+        NonNull::new(self.home.load(Acquire)).is_some_and(|home| {
+            // SAFETY: By the invariant a thread with a reference, which stays with us.
+            let home = ManuallyDrop::new(unsafe { Thread::from_raw(home) });
+            home.yield_to()
+        })
+    }
+
     /// Becomes the runner; waits for the baton if a caller has it.
-    fn home_enter(&self, me: *mut kernel::bindings::task_struct, mark: &mut Mark) {
+    fn home_enter(&self, me: *mut kernel::bindings::task_struct) {
         if self.bh {
             return self.home_enter_bh();
         }
@@ -146,18 +174,18 @@ impl Executor {
             self.stats.contended.add(1);
             self.baton.lock();
         }
-        // SAFETY: We hold the baton; the mark is in the frame of `run`, or of `end_unstarted`.
-        unsafe { self.enter(me, mark) };
+        // SAFETY: We hold the baton; the callers keep the executor.
+        unsafe { self.enter(me) };
     }
 
-    fn home_leave(&self, me: *mut kernel::bindings::task_struct, mark: &mut Mark) {
+    fn home_leave(&self, me: *mut kernel::bindings::task_struct) {
         if self.bh {
             return self.home_leave_bh();
         }
         // What is left is found by whoever looks next: us, since the pending word is not idle yet.
         // SAFETY: As `home_enter` left it.
         unsafe {
-            self.leave(mark);
+            self.leave(me);
             self.baton.unlock(me);
         }
     }
@@ -165,10 +193,9 @@ impl Executor {
     /// Ends a domain whose home thread had no time to begin. Task context, sleeps.
     pub(crate) fn end_unstarted(&self) {
         let me = context::current_task();
-        let mut mark = Mark::new();
-        self.home_enter(me, &mut mark);
+        self.home_enter(me);
         self.with_bh_on(|| self.end(ptr::null()));
-        self.home_leave(me, &mut mark);
+        self.home_leave(me);
     }
 
     /// A runner that dies gives the baton up, so that others find that the domain is over.
@@ -186,8 +213,7 @@ impl Body for Executor {
         self.begun.store(true, Release);
         self.spin.measure();
         let me = context::current_task();
-        let mut mark = Mark::new();
-        self.home_enter(me, &mut mark);
+        self.home_enter(me);
         loop {
             // The runner, and the pending word is not idle.
             if self.over.load(Acquire) {
@@ -207,16 +233,16 @@ impl Body for Executor {
                 // Others may want the domain, or the CPU.
                 let give = self.bh || self.inline && self.baton.is_contended();
                 if give {
-                    self.home_leave(me, &mut mark);
+                    self.home_leave(me);
                 }
                 cond_resched();
                 if give {
-                    self.home_enter(me, &mut mark);
+                    self.home_enter(me);
                 }
                 continue;
             }
             if self.inline || self.bh {
-                self.home_leave(me, &mut mark);
+                self.home_leave(me);
             }
             // Another runner, of a `Bh` domain, may have declared it idle.
             if !self.spin() && (self.queue.0.go_idle() || self.queue.0.is_idle()) {
@@ -229,9 +255,9 @@ impl Body for Executor {
                 }
             }
             if self.inline || self.bh {
-                self.home_enter(me, &mut mark);
+                self.home_enter(me);
             }
         }
-        self.home_leave(me, &mut mark);
+        self.home_leave(me);
     }
 }

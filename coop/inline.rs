@@ -22,8 +22,6 @@ use crate::block_on::Patience;
 use crate::call::{Caller, Stage};
 use crate::executor::{Executor, INLINE_BUDGET};
 use crate::reply::{Request, Slot};
-use crate::sys::runner::Mark;
-use crate::waker::with_context;
 use kernel::bindings::task_struct;
 use kernel::prelude::*;
 
@@ -33,10 +31,10 @@ impl Executor {
     /// # Safety
     ///
     /// As for [`leave`](Self::leave).
-    #[inline]
-    pub(crate) unsafe fn leave_inline(&self, me: *mut task_struct, mark: &mut Mark) {
+    #[inline(always)]
+    pub(crate) unsafe fn leave_inline(&self, me: *mut task_struct) {
         // SAFETY: Per the function's contract.
-        if unsafe { self.leave(mark) } {
+        if unsafe { self.leave(me) } {
             self.hand_over();
         }
         // SAFETY: We hold the baton.
@@ -45,6 +43,7 @@ impl Executor {
 
     /// Leaves the runner's own queue to the home thread.
     #[cold]
+    #[inline(never)]
     pub(crate) fn hand_over(&self) {
         self.stats.hand_overs.add(1);
         if self.queue.0.kick() {
@@ -54,13 +53,15 @@ impl Executor {
 }
 
 impl<Q: Send + 'static, R: Send + 'static> Caller<Q, R> {
-    /// Calls with the baton in hand, and gives it back.
+    /// Calls with the baton in hand, and gives it back: polls the coroutine that waits for requests
+    /// in place. `OWN`: through the slot that is there for this; else through any other.
     ///
     /// # Safety
     ///
-    /// The caller is thread `me`, which holds the baton and may sleep.
-    #[inline]
-    pub(crate) unsafe fn call_inline(
+    /// The caller is thread `me`, which holds the baton, may sleep, and has no preemption notifiers
+    /// (it is an [`idle_task`](crate::sys::runner::idle_task)).
+    #[inline(always)]
+    pub(crate) unsafe fn call_in_place<const OWN: bool>(
         &self,
         me: *mut task_struct,
         message: Q,
@@ -68,27 +69,33 @@ impl<Q: Send + 'static, R: Send + 'static> Caller<Q, R> {
     ) -> Result<R> {
         let executor = &**self.sender.executor();
         let shared = self.sender.shared();
-        let mut mark = Mark::new();
-        // SAFETY: We hold the baton; the mark stays in this frame until `leave_inline`.
-        unsafe { executor.enter(me, &mut mark) };
-        // SAFETY: We are the runner now.
-        let Some(slot) = (unsafe { self.slots.take_inline(me) }) else {
-            // SAFETY: As entered.
-            unsafe { executor.leave_inline(me, &mut mark) };
-            return self.wait_to_call(Stage::Start(message), patience);
-        };
-        // SAFETY: The slot is one of ours, its call has just begun, and we keep the slots.
-        let request = unsafe { self.request(slot, message) };
-        // SAFETY: We are the runner.
+        // SAFETY: As good as the runner: who holds the baton may become it at any time.
         let Some(header) = (unsafe { shared.idle_listener() }) else {
-            // SAFETY: As entered.
-            return unsafe { self.call_through_queue(me, &mut mark, slot, request, patience) };
+            // SAFETY: Per the function's contract.
+            return unsafe { self.call_holding(me, message, patience) };
         };
-        let timed = executor.stats.start_inline();
-        // SAFETY: We are the runner; `idle_listener` says that it may be polled.
+        let slot = if OWN {
+            // SAFETY: As above.
+            let Some(slot) = (unsafe { self.slots.own() }) else {
+                // SAFETY: As above.
+                return unsafe { self.call_beside(me, message, patience) };
+            };
+            slot
+        } else {
+            let Some(slot) = self.slots.take() else {
+                // SAFETY: As above.
+                return unsafe { self.call_holding(me, message, patience) };
+            };
+            slot
+        };
+        // SAFETY: We hold the baton until `leave_inline`; the slot is one of ours, its call has just
+        // begun, and we keep the slots; `idle_listener` says that it may be polled.
         unsafe {
-            shared.lay(request);
-            with_context(executor, |cx| {
+            executor.enter_first(me);
+            slot.cell.begin_inline(me.cast_const().cast());
+            shared.lay(self.request(slot, message), executor.context.address());
+            let timed = executor.stats.start_inline();
+            executor.context.with(|cx| {
                 if timed {
                     executor.poll_in_place_timed(header, cx);
                 } else {
@@ -99,15 +106,65 @@ impl<Q: Send + 'static, R: Send + 'static> Caller<Q, R> {
         // SAFETY: The slot is the caller's.
         let Some(value) = (unsafe { slot.take_reply() }) else {
             // SAFETY: As entered.
-            return unsafe { self.call_on(me, &mut mark, slot, patience) };
+            return unsafe { self.call_on(me, slot, patience) };
         };
-        executor.stats.inline_calls.add(1);
-        // SAFETY: We are the runner, as entered.
-        unsafe {
-            self.slots.put_inline(slot);
-            executor.leave_inline(me, &mut mark);
+        if OWN {
+            slot.cell.free();
+        } else {
+            self.slots.put(slot);
         }
+        shared.note_place(header);
+        // SAFETY: We are the runner, as entered.
+        unsafe { executor.leave_inline(me) };
         Ok(value)
+    }
+
+    /// [`call_in_place`](Self::call_in_place) while another inline caller waits for its answer.
+    ///
+    /// # Safety
+    ///
+    /// As for [`call_in_place`](Self::call_in_place).
+    #[cold]
+    #[inline(never)]
+    unsafe fn call_beside(
+        &self,
+        me: *mut task_struct,
+        message: Q,
+        patience: Patience,
+    ) -> Result<R> {
+        // SAFETY: Per the function's contract.
+        unsafe { self.call_in_place::<false>(me, message, patience) }
+    }
+
+    /// Calls with the baton in hand, and gives it back, where the receiver does not wait for a
+    /// request: behind all others.
+    ///
+    /// # Safety
+    ///
+    /// The caller is thread `me`, which holds the baton and may sleep.
+    #[cold]
+    #[inline(never)]
+    pub(crate) unsafe fn call_holding(
+        &self,
+        me: *mut task_struct,
+        message: Q,
+        patience: Patience,
+    ) -> Result<R> {
+        let executor = &**self.sender.executor();
+        // SAFETY: We hold the baton until `leave_inline`, and keep the executor.
+        unsafe { executor.enter(me) };
+        // SAFETY: We are the runner now.
+        let Some(slot) = (unsafe { self.slots.take_inline(me) }) else {
+            // SAFETY: As entered.
+            unsafe { executor.leave_inline(me) };
+            return self.wait_to_call(Stage::Start(message), patience);
+        };
+        // SAFETY: The slot is one of ours, its call has just begun, and we keep the slots. We are the
+        // runner.
+        unsafe {
+            let request = self.request(slot, message);
+            self.call_through_queue(me, slot, request, patience)
+        }
     }
 
     /// Goes on after the coroutine was polled, and did not answer yet: it may not even have taken
@@ -115,23 +172,26 @@ impl<Q: Send + 'static, R: Send + 'static> Caller<Q, R> {
     ///
     /// # Safety
     ///
-    /// The caller is thread `me`, the runner with `mark`, and the call of `slot` its own.
+    /// The caller is thread `me`, the runner, and the call of `slot` its own.
     #[cold]
     #[inline(never)]
     unsafe fn call_on(
         &self,
         me: *mut task_struct,
-        mark: &mut Mark,
         slot: &Slot<R>,
         patience: Patience,
     ) -> Result<R> {
         // SAFETY: We are the runner.
-        if let Some(request) = unsafe { self.sender.shared().take_laid() } {
-            // SAFETY: Per the function's contract.
-            return unsafe { self.call_through_queue(me, mark, slot, request, patience) };
+        let untaken = unsafe { self.sender.shared().take_back() };
+        let stats = &self.sender.executor().stats;
+        stats.not_inline(untaken.is_none());
+        // SAFETY: Per the function's contract.
+        unsafe {
+            match untaken {
+                Some(request) => self.call_through_queue(me, slot, request, patience),
+                None => self.run_for_answer(me, slot, patience),
+            }
         }
-        // SAFETY: As above.
-        unsafe { self.run_for_answer(me, mark, slot, patience) }
     }
 
     /// Queues the request behind all others, and runs the domain until it is answered.
@@ -144,21 +204,20 @@ impl<Q: Send + 'static, R: Send + 'static> Caller<Q, R> {
     unsafe fn call_through_queue(
         &self,
         me: *mut task_struct,
-        mark: &mut Mark,
         slot: &Slot<R>,
         request: Request<Q, R>,
         patience: Patience,
     ) -> Result<R> {
         let Err(e) = self.sender.try_post(request) else {
             // SAFETY: Per the function's contract.
-            return unsafe { self.run_for_answer(me, mark, slot, patience) };
+            return unsafe { self.run_for_answer(me, slot, patience) };
         };
         // Full, or closed: what to do about that is known where calls wait.
         let message = e.into_inner().take_back();
         // SAFETY: We are the runner, and the request is gone.
         unsafe {
-            self.slots.put_inline(slot);
-            self.sender.executor().leave_inline(me, mark);
+            self.slots.put(slot);
+            self.sender.executor().leave_inline(me);
         }
         self.wait_to_call(Stage::Start(message), patience)
     }
@@ -172,7 +231,6 @@ impl<Q: Send + 'static, R: Send + 'static> Caller<Q, R> {
     unsafe fn run_for_answer(
         &self,
         me: *mut task_struct,
-        mark: &mut Mark,
         slot: &Slot<R>,
         patience: Patience,
     ) -> Result<R> {
@@ -181,7 +239,7 @@ impl<Q: Send + 'static, R: Send + 'static> Caller<Q, R> {
         // Nobody needs to wake us, if the answer is there.
         slot.cell.leave_inline(me.cast_const().cast());
         // SAFETY: As entered.
-        unsafe { executor.leave_inline(me, mark) };
+        unsafe { executor.leave_inline(me) };
         // SAFETY: `me` is the current thread.
         unsafe { self.wait_for_reply(me, slot, patience) }
     }
@@ -197,12 +255,11 @@ impl<Q: Send + 'static, R: Send + 'static> Caller<Q, R> {
             executor.baton.lock();
         }
         if !slot.cell.is_answered() {
-            let mut mark = Mark::new();
-            // SAFETY: We hold the baton; the mark stays in this frame until `leave_inline`.
-            unsafe { executor.enter(me, &mut mark) };
+            // SAFETY: We hold the baton until `leave_inline`, and keep the executor.
+            unsafe { executor.enter(me) };
             executor.run_until(INLINE_BUDGET, || slot.cell.is_answered());
             // SAFETY: As entered.
-            unsafe { executor.leave_inline(me, &mut mark) };
+            unsafe { executor.leave_inline(me) };
         } else {
             // SAFETY: We hold the baton.
             unsafe { executor.baton.unlock(me) };

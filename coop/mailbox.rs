@@ -35,7 +35,9 @@ use crate::teardown::Ward;
 use crate::wait_cell::WaitCell;
 use crate::waker::WakeRef;
 use core::cell::UnsafeCell;
-use core::ptr::NonNull;
+use core::mem::MaybeUninit;
+use core::pin::Pin;
+use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::*};
 use kernel::prelude::*;
 use kernel::sync::Arc;
@@ -83,28 +85,31 @@ unsafe impl<T> Storage<T> for KSlots<T> {
     }
 }
 
-/// The message that a sender sent before, if that was through another lane: the lane in the upper
-/// 16 bits (there are fewer than 3 * 8192), its position in the lower ones.
+/// The message that a sender sent before, if that was through another lane: the lane in the lowest
+/// bits (there are fewer than 3 * 8192), its position above them.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct After(pub(crate) u64);
+
+/// Bits for the lane; the others are enough for positions.
+const LANE_BITS: u32 = 16;
+const _: () = assert!(u64::BITS - LANE_BITS >= POSITION_BITS);
 
 impl After {
     /// No message; its lane is none.
     pub(crate) const NOTHING: After = After(u64::MAX);
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn new(lane: usize, position: usize) -> Self {
-        let position = position as u64 & ((1 << POSITION_BITS) - 1);
-        After((lane as u64) << POSITION_BITS | position)
+        After((position as u64) << LANE_BITS | lane as u64)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn lane(self) -> usize {
-        (self.0 >> POSITION_BITS) as usize
+        usize::from(self.0 as u16)
     }
 
     pub(crate) fn position(self) -> usize {
-        self.0 as usize
+        (self.0 >> LANE_BITS) as usize
     }
 }
 
@@ -116,12 +121,30 @@ pub(crate) struct Envelope<T> {
 /// The ring of one CPU and kind of context.
 pub(crate) type Lane<T> = Ring<Envelope<T>, KSlots<Envelope<T>>>;
 
+/// What the receiver is up to, as far as inline callers care: a word that is [`AWAY`], the address
+/// of a header (that coroutine waits in `recv`, or did a moment ago), or one of these two. Both are
+/// unlike any word that is in the receiver's [`WaitCell`] when nobody waits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Laid {
+    /// A message lies before the receiver, for the poll that is going on.
+    Whole,
+    /// It was taken, in the poll that is going on.
+    Taken,
+}
+
+/// The receiver does not wait in `recv`; no header is at this address.
+const AWAY: usize = 2;
+
 /// What senders and receiver share.
 ///
 /// # Invariants
 ///
-/// `direct` and `listener` are accessed by the runner of the domain only.
-#[pin_data]
+/// - `direct` and `listener` are accessed by the runner of the domain only, and `place` is only
+///   written by it.
+/// - `place` is `AWAY`, the address of the header of `listener`, that of the executor's context, when
+///   `direct` holds a message, or one more, when it held one. The latter two it is only while an
+///   inline caller, who is the runner, polls `listener`.
+#[pin_data(PinnedDrop)]
 pub(crate) struct Shared<T> {
     /// `None` where the capacity is 0. Indexed by `SenderSection::index`.
     pub(crate) lanes: KVVec<Option<Lane<T>>>,
@@ -132,12 +155,12 @@ pub(crate) struct Shared<T> {
     pub(crate) closed: AtomicBool,
     /// The receiver went where nobody could wait for its senders: what is left is to be dropped.
     pub(crate) orphaned: AtomicBool,
-    /// The coroutine `listener` waits in `recv`.
-    pub(crate) listening: AtomicBool,
+    /// Where the receiver is: see the invariants.
+    place: AtomicUsize,
     /// The coroutine of the domain that was the last to wait in `recv`.
     listener: UnsafeCell<Option<TaskRef>>,
     /// A message that is laid before the receiver while it is polled.
-    direct: UnsafeCell<Option<T>>,
+    direct: UnsafeCell<MaybeUninit<T>>,
     pub(crate) senders: AtomicUsize,
     #[pin]
     pub(crate) room: Room,
@@ -181,46 +204,112 @@ impl<T> Shared<T> {
     /// The coroutine that waits in `recv`, if nothing has come for it yet and it may be polled as
     /// it is.
     ///
+    /// It may have left `recv` since, as one that selects among several things can: then it takes no
+    /// notice of what is laid before it.
+    ///
     /// # Safety
     ///
     /// The caller is the runner of the domain.
-    #[inline]
+    #[inline(always)]
     pub(crate) unsafe fn idle_listener(&self) -> Option<NonNull<Header>> {
-        if !self.listening.load(Relaxed) {
+        let place = self.place.load(Relaxed);
+        // Of what the current thread has sent before, nothing is in a lane: that was followed by a
+        // signal, which took the waiter out. Nobody waits at `AWAY`.
+        if !self.receiver.is_waiting_at(ptr::without_provenance(place)) {
             return None;
         }
-        // SAFETY: By the type's invariant; the reference keeps the header valid.
-        let listener = unsafe { (*self.listener.get()).as_ref() }?;
+        // SAFETY: By the type's invariants, of which only this one is left.
+        let listener = unsafe { (*self.listener.get()).as_ref().unwrap_unchecked() };
         let header = listener.header();
-        // Of what the current thread has sent before, nothing is in a lane: that was followed by a
-        // signal, which took the waiter out.
-        let idle = self.receiver.is_waiting(NonNull::from(header).cast())
-            && header.state().is_idle()
-            && header.state().flags().is_plain();
-        idle.then_some(NonNull::from(header))
+        // That it is neither new, done, nor to be dropped is said by its being idle, too; who aborts
+        // it right now might as well have come later.
+        header.state().is_idle().then_some(NonNull::from(header))
     }
 
     /// Lays `message` before the receiver, for its next poll. What is not taken there is to be
-    /// [taken back](Self::take_laid).
+    /// [taken back](Self::take_back).
     ///
     /// # Safety
     ///
-    /// The caller is the runner of the domain, and nothing is laid.
-    #[inline]
-    pub(crate) unsafe fn lay(&self, message: T) {
+    /// The caller is the runner of the domain, about to poll the
+    /// [`idle_listener`](Self::idle_listener); `context` is the address of its executor's context.
+    #[inline(always)]
+    pub(crate) unsafe fn lay(&self, message: T, context: usize) {
         // SAFETY: By the type's invariant; there is nothing to drop.
-        unsafe { self.direct.get().write(Some(message)) };
+        unsafe { (*self.direct.get()).write(message) };
+        // INVARIANT: It holds a message.
+        self.place.store(context, Relaxed);
+    }
+
+    /// What was [laid](Self::lay) before the receiver, if it was not taken; the receiver is elsewhere.
+    ///
+    /// # Safety
+    ///
+    /// The caller is the runner of the domain, and has polled the listener.
+    pub(crate) unsafe fn take_back(&self) -> Option<T> {
+        let laid = self.laid(self.executor.context.address());
+        if laid.is_some() {
+            self.place.store(AWAY, Relaxed);
+        }
+        // SAFETY: By the type's invariant; that it holds a message has just been forgotten.
+        (laid == Some(Laid::Whole)).then(|| unsafe { (*self.direct.get()).assume_init_read() })
+    }
+
+    /// What has become of what was [laid](Self::lay), where `context` is what a coroutine of the
+    /// domain is being polled with; `None` for any other context.
+    #[inline(always)]
+    pub(crate) fn laid(&self, context: usize) -> Option<Laid> {
+        match self.place.load(Relaxed).wrapping_sub(context) {
+            0 => Some(Laid::Whole),
+            1 => Some(Laid::Taken),
+            _ => None,
+        }
     }
 
     /// Takes what was [laid](Self::lay) before the receiver.
     ///
     /// # Safety
     ///
-    /// The caller is the runner of the domain.
-    #[inline]
-    pub(crate) unsafe fn take_laid(&self) -> Option<T> {
-        // SAFETY: By the type's invariant.
-        unsafe { (*self.direct.get()).take() }
+    /// [`laid`](Self::laid) said, about this `context`, that it is there.
+    #[inline(always)]
+    pub(crate) unsafe fn take_laid(&self, context: usize) -> T {
+        // INVARIANT: We take it. Who was given the executor's context is the runner.
+        self.place.store(context.wrapping_add(1), Relaxed);
+        // SAFETY: Per the function's contract.
+        unsafe { (*self.direct.get()).assume_init_read() }
+    }
+
+    /// The receiver has taken what was laid, answered, and the poll is over: notes that it does not
+    /// wait, unless it waits again in `listener`.
+    #[inline(always)]
+    pub(crate) fn note_place(&self, listener: NonNull<Header>) {
+        if self.place.load(Relaxed) != listener.addr().get() {
+            self.place.store(AWAY, Relaxed);
+        }
+    }
+
+    /// The coroutine that is being polled, in place, has taken what was laid, and waits in `recv`
+    /// again; `true` if nothing has come since it looked last, so that it need not look again.
+    ///
+    /// # Safety
+    ///
+    /// [`laid`](Self::laid) said so, about the context of the poll that is going on.
+    #[inline(always)]
+    pub(crate) unsafe fn listens_again(&self) -> bool {
+        // SAFETY: By the type's invariants it is the one that is polled.
+        let listener = unsafe { (*self.listener.get()).as_ref().unwrap_unchecked() };
+        // Its own waiter is in the cell still: who comes takes it out.
+        self.waits_as(listener.header())
+    }
+
+    /// Notes that the coroutine of `me`, the listener, waits in `recv`, if its waiter is in the cell.
+    #[inline(always)]
+    fn waits_as(&self, me: *const Header) -> bool {
+        if self.receiver.is_waiting_at(me.cast()) {
+            self.place.store(me.addr(), Relaxed);
+            return true;
+        }
+        false
     }
 
     /// The coroutine that is being polled waits in `recv`; `true` if nothing has come since it looked
@@ -234,14 +323,17 @@ impl<T> Shared<T> {
         let me = self.executor.current();
         // SAFETY: By the type's invariant.
         let listener = unsafe { (*self.listener.get()).as_ref() };
-        if listener.is_some_and(|listener| core::ptr::eq(listener.header(), me))
-            && self.receiver.is_waiting_at(me.cast())
-        {
-            // Our own waiter is in the cell still: who comes takes it out.
-            self.listening.store(true, Relaxed);
-            return true;
-        }
-        false
+        listener.is_some_and(|listener| ptr::eq(listener.header(), me)) && self.waits_as(me)
+    }
+
+    /// The receiver has something from the lanes.
+    ///
+    /// # Safety
+    ///
+    /// As for [`still_listens`](Self::still_listens).
+    #[inline]
+    pub(crate) unsafe fn listens_no_more(&self) {
+        self.place.store(AWAY, Relaxed);
     }
 
     /// Consumes the receiver's signal (`true`), or leaves the coroutine that is being polled to be
@@ -260,14 +352,11 @@ impl<T> Shared<T> {
         if self.executor.shared {
             // SAFETY: By the type's invariant; the old reference is dropped after the access.
             let listener = unsafe { &mut *self.listener.get() };
-            if !listener
-                .as_ref()
-                .is_some_and(|l| core::ptr::eq(l.header(), me))
-            {
+            if !listener.as_ref().is_some_and(|l| ptr::eq(l.header(), me)) {
                 let old = listener.replace(TaskRef::of(me));
                 drop(old);
             }
-            self.listening.store(true, Relaxed);
+            self.place.store(ptr::from_ref(me).addr(), Relaxed);
         }
         false
     }
@@ -302,6 +391,15 @@ unsafe impl<T: Send> Send for Shared<T> {}
 // SAFETY: As above.
 unsafe impl<T: Send> Sync for Shared<T> {}
 
+#[pinned_drop]
+impl<T> PinnedDrop for Shared<T> {
+    fn drop(self: Pin<&mut Self>) {
+        // Only if the runner died before the receiver took it.
+        // SAFETY: Nobody else is there.
+        drop(unsafe { self.take_back() });
+    }
+}
+
 /// Makes a mailbox of a domain. Task context, sleeps. `EINVAL` if a capacity is no power of two.
 pub(crate) fn mailbox<T: Send + 'static>(
     executor: Arc<Executor>,
@@ -334,9 +432,9 @@ pub(crate) fn mailbox<T: Send + 'static>(
             receiver: WaitCell::new(),
             closed: AtomicBool::new(false),
             orphaned: AtomicBool::new(false),
-            listening: AtomicBool::new(false),
+            place: AtomicUsize::new(AWAY),
             listener: UnsafeCell::new(None),
-            direct: UnsafeCell::new(None),
+            direct: UnsafeCell::new(MaybeUninit::uninit()),
             senders: AtomicUsize::new(1),
             room <- Room::new(),
             executor,

@@ -2,7 +2,7 @@
 
 //! The receiving end of a [mailbox](crate::mailbox).
 
-use crate::mailbox::{After, Lane, Shared};
+use crate::mailbox::{After, Laid, Lane, Shared};
 use crate::sys::context::{self, Context as Where};
 use crate::waker::poll_cell;
 use core::future::Future;
@@ -60,10 +60,18 @@ impl<T: Send> Receiver<T> {
         Some(message)
     }
 
-    /// The next message from the lanes, or registers for one: `Pending`. `inside`: the caller is a
-    /// coroutine of the domain.
+    /// The next message from the lanes, or registers for one: `Pending`.
     #[inline(never)]
-    fn poll_lanes(&mut self, cx: &Context<'_>, inside: bool) -> Poll<Option<T>> {
+    fn poll_lanes(&mut self, cx: &Context<'_>) -> Poll<Option<T>> {
+        let inside = self.shared.executor.is_polling_with(cx);
+        if inside && self.shared.executor.shared {
+            // SAFETY: The coroutine that is polled is us.
+            if unsafe { self.shared.still_listens() } {
+                return Poll::Pending;
+            }
+            // SAFETY: As above.
+            unsafe { self.shared.listens_no_more() };
+        }
         loop {
             // A signal from before the look needs no second look.
             self.shared.receiver.try_wait();
@@ -93,7 +101,7 @@ impl<T: Send> Receiver<T> {
     fn count(&self) {
         let stats = &self.shared.executor.stats;
         if self.calls {
-            stats.calls.add(1);
+            stats.queued_calls.add(1);
         } else {
             stats.plain_posts.add(1);
         }
@@ -226,25 +234,15 @@ impl<T: Send> Future for Recv<'_, T> {
     #[inline(always)]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let shared = &*self.receiver.shared;
-        let inside = shared.executor.is_polling_with(cx);
-        if inside && shared.executor.shared {
-            // SAFETY: We are the runner.
-            if let Some(message) = unsafe { shared.take_laid() } {
-                self.receiver.count();
-                return Poll::Ready(Some(message));
-            }
-            // SAFETY: As above, and the coroutine that is polled is us.
-            if unsafe { shared.still_listens() } {
-                return Poll::Pending;
-            }
+        let context = core::ptr::from_ref(cx).addr();
+        match shared.laid(context) {
+            // Counted by the caller.
+            // SAFETY: It is there.
+            Some(Laid::Whole) => return Poll::Ready(Some(unsafe { shared.take_laid(context) })),
+            // SAFETY: It was.
+            Some(Laid::Taken) if unsafe { shared.listens_again() } => return Poll::Pending,
+            _ => (),
         }
-        self.receiver.poll_lanes(cx, inside)
-    }
-}
-
-impl<T> Drop for Recv<'_, T> {
-    #[inline]
-    fn drop(&mut self) {
-        self.receiver.shared.listening.store(false, Relaxed);
+        self.receiver.poll_lanes(cx)
     }
 }

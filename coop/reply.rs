@@ -19,7 +19,7 @@ use core::future::Future;
 use core::mem::{ManuallyDrop, MaybeUninit};
 use core::pin::Pin;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::*};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering::*};
 use core::task::{Context, Poll};
 use kernel::bindings::task_struct;
 use kernel::prelude::*;
@@ -29,27 +29,40 @@ use kernel::sync::Arc;
 /// caller that runs the domain itself.
 const SLOTS: u32 = 64;
 
-/// A slot.
+/// A slot. In cache lines of its own: those of two calls are used by two pairs of CPUs.
 ///
 /// # Invariants
 ///
-/// `value` belongs to the receiver until it completes the call, then to the caller, unless `cell`
-/// says that it has gone.
+/// - `value` belongs to the receiver until it completes the call, then to the caller, unless `cell`
+///   says that it has gone.
+/// - `slots` is what it is one of.
+#[repr(align(64))]
 pub(crate) struct Slot<R> {
     pub(crate) cell: ReplyCell<WakeRef>,
     value: UnsafeCell<MaybeUninit<R>>,
+    slots: AtomicPtr<Slots<R>>,
     /// Who waits for the caller to give up.
     receiver: WaitCell<WakeRef>,
     index: u32,
 }
 
 impl<R> Slot<R> {
+    fn new(index: u32) -> Self {
+        Slot {
+            cell: ReplyCell::new(),
+            value: UnsafeCell::new(MaybeUninit::uninit()),
+            slots: AtomicPtr::new(core::ptr::null_mut()),
+            receiver: WaitCell::new(),
+            index,
+        }
+    }
+
     /// The value of the reply, if there is one.
     ///
     /// # Safety
     ///
     /// The slot is the caller's, which gives it back without looking again.
-    #[inline]
+    #[inline(always)]
     pub(crate) unsafe fn take_reply(&self) -> Option<R> {
         if self.cell.is_replied() {
             // SAFETY: By the type's invariant the value is there, and ours; read once, per the
@@ -67,8 +80,8 @@ pub(crate) struct Slots<R> {
     free: FreeList,
     /// A free slot, or `NONE`: cheaper than the list.
     spare: AtomicU32,
-    /// A free slot, or `NONE`, for the runner of the domain only.
-    inline_spare: AtomicU32,
+    /// The slot of the caller that runs the domain; in no list. Taken by runners only.
+    own: Slot<R>,
     /// A fault ended the domain: no slot is used again.
     dead: AtomicBool,
     pub(crate) callers: AtomicUsize,
@@ -84,31 +97,33 @@ unsafe impl<R: Send> Sync for Slots<R> {}
 impl<R> Slots<R> {
     pub(crate) fn new() -> Result<Arc<Self>> {
         let free = FreeList::new();
-        let mut slots = KVVec::with_capacity(SLOTS as usize + 1, GFP_KERNEL)?;
-        for index in 0..=SLOTS {
-            let slot = Slot {
-                cell: ReplyCell::new(),
-                value: UnsafeCell::new(MaybeUninit::uninit()),
-                receiver: WaitCell::new(),
-                index,
-            };
-            if index != SLOTS {
-                free.put(index, &slot.cell);
-            }
+        let mut slots = KVVec::with_capacity(SLOTS as usize, GFP_KERNEL)?;
+        for index in 0..SLOTS {
+            let slot = Slot::new(index);
+            free.put(index, &slot.cell);
             slots.push(slot, GFP_KERNEL)?;
         }
-        Arc::pin_init(
+        let this = Arc::pin_init(
             pin_init!(Slots {
                 slots,
                 free,
                 spare: AtomicU32::new(NONE),
-                inline_spare: AtomicU32::new(SLOTS),
+                own: Slot::new(SLOTS),
                 dead: AtomicBool::new(false),
                 callers: AtomicUsize::new(1),
                 room <- Room::new(),
             }),
             GFP_KERNEL,
-        )
+        )?;
+        for slot in this.all() {
+            // INVARIANT: It is one of these. Published with the slots.
+            slot.slots.store(Arc::as_ptr(&this).cast_mut(), Relaxed);
+        }
+        Ok(this)
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Slot<R>> {
+        Iterator::chain(self.slots.iter(), core::iter::once(&self.own))
     }
 
     /// A free slot for a call that begins.
@@ -134,11 +149,14 @@ impl<R> Slots<R> {
     /// Gives a slot back whose call has ended.
     #[inline]
     pub(crate) fn put(&self, slot: &Slot<R>) {
-        slot.cell.end();
         // After a fault, replies that are still around may be of calls that have ended.
         if self.dead.load(Acquire) {
-            return;
+            return slot.cell.end();
         }
+        if slot.index == SLOTS {
+            return slot.cell.free();
+        }
+        slot.cell.end();
         // Those who wait for a slot registered before they exchanged the spare one, last: either
         // that comes first, and they are seen below, or they find this slot.
         let old = self.spare.swap(slot.index, AcqRel);
@@ -148,37 +166,30 @@ impl<R> Slots<R> {
         self.room.made();
     }
 
+    /// The slot for a call that the caller, `me`, runs itself, if it is free; for
+    /// [`put_own`](Self::put_own) or [`put`](Self::put).
+    ///
+    /// # Safety
+    ///
+    /// The caller is the runner of the domain.
+    #[inline(always)]
+    pub(crate) unsafe fn own(&self) -> Option<&Slot<R>> {
+        self.own.cell.is_free().then_some(&self.own)
+    }
+
     /// A free slot for a call that the caller, `me`, runs itself.
     ///
     /// # Safety
     ///
     /// The caller is the runner of the domain.
-    #[inline]
     pub(crate) unsafe fn take_inline(&self, me: *mut task_struct) -> Option<&Slot<R>> {
-        let slot = match self.inline_spare.load(Relaxed) {
-            NONE => self.take_listed()?,
-            index => {
-                self.inline_spare.store(NONE, Relaxed);
-                self.slots.get(index as usize)?
-            }
+        // SAFETY: Per the function's contract.
+        let slot = match unsafe { self.own() } {
+            Some(slot) => slot,
+            None => self.take_listed()?,
         };
         slot.cell.begin_inline(me.cast_const().cast());
         Some(slot)
-    }
-
-    /// Gives a slot back whose call has ended.
-    ///
-    /// # Safety
-    ///
-    /// The caller is the runner of the domain.
-    #[inline]
-    pub(crate) unsafe fn put_inline(&self, slot: &Slot<R>) {
-        if self.inline_spare.load(Relaxed) == NONE {
-            slot.cell.end();
-            self.inline_spare.store(slot.index, Relaxed);
-        } else {
-            self.put(slot);
-        }
     }
 
     /// Takes the answer of a call, and gives its slot back through `put`.
@@ -225,7 +236,7 @@ impl<R> Slots<R> {
     /// still answer it: then the slots stay for good.
     #[cold]
     pub(crate) fn last_caller_goes(self: &Arc<Self>) {
-        if self.slots.iter().any(|slot| slot.cell.is_pending()) {
+        if self.all().any(|slot| slot.cell.is_pending()) {
             core::mem::forget(self.clone());
         }
     }
@@ -240,7 +251,7 @@ impl<R: Send> Ward for Slots<R> {
     /// somebody outside, who will find its call completed.
     fn owner_died(&self) {
         self.dead.store(true, Release);
-        for slot in &self.slots {
+        for slot in self.all() {
             if slot.cell.is_pending() {
                 // SAFETY: `self` is in an `Arc`, as all slots are: one reference more for whoever
                 // has the right to answer.
@@ -297,11 +308,10 @@ impl<Q, R> Request<Q, R> {
 ///
 /// # Invariants
 ///
-/// `slot`, one of `slots`, is that of a call that nobody else has the right to answer. Both are
-/// valid: either the caller waits, or it has left a reference to `slots` behind.
+/// `slot` is that of a call that nobody else has the right to answer. It is valid: either the caller
+/// waits, or it has left a reference to the slots behind.
 pub struct Reply<R> {
     slot: NonNull<Slot<R>>,
-    slots: NonNull<Slots<R>>,
 }
 
 // SAFETY: The value goes to the caller, wherever that is.
@@ -314,14 +324,13 @@ impl<R> Reply<R> {
     ///
     /// # Safety
     ///
-    /// `slot` is one of `slots`, its call has just begun, and its caller keeps `slots` until the
-    /// call is answered or [abandoned](Slots::abandon).
-    #[inline]
-    pub(crate) unsafe fn new(slot: &Slot<R>, slots: &Slots<R>) -> Self {
+    /// The call of `slot` has just begun, and its caller keeps the slots until the call is answered
+    /// or [abandoned](Slots::abandon).
+    #[inline(always)]
+    pub(crate) unsafe fn new(slot: &Slot<R>) -> Self {
         // INVARIANT: Per the function's contract.
         Reply {
             slot: NonNull::from(slot),
-            slots: NonNull::from(slots),
         }
     }
 
@@ -352,7 +361,7 @@ impl<R> Reply<R> {
     #[inline(always)]
     fn complete(&self, value: bool) -> bool {
         let cell = &self.slot().cell;
-        if cell.complete_inline(context::current_task().cast_const().cast(), value) {
+        if cell.complete_inline(context::this_task().cast_const().cast(), value) {
             return true;
         }
         match cell.complete(value) {
@@ -373,9 +382,9 @@ impl<R> Reply<R> {
     /// [`complete`](Self::complete) returned `false`, and `self` is not used afterwards.
     #[cold]
     unsafe fn outlived(&self) {
-        // SAFETY: By the type's invariant, the caller having gone.
-        let slots = unsafe { Arc::from_raw(self.slots.as_ptr().cast_const()) };
         let slot = self.slot();
+        // SAFETY: By the type's invariant, the caller having gone.
+        let slots = unsafe { Arc::from_raw(slot.slots.load(Relaxed).cast_const()) };
         if slot.cell.is_abandoned() {
             slot.receiver.clear_waiter();
             slots.put(slot);

@@ -39,10 +39,10 @@ const DROPPED: *mut () = ptr::without_provenance_mut(3);
 const ABANDONED: *mut () = ptr::without_provenance_mut(5);
 const FREE: *mut () = ptr::without_provenance_mut(7);
 
-/// The word of a call that thread `runner` runs inline: other odd numbers.
-#[inline]
+/// The word of a call that thread `runner` runs inline: other odd numbers. (Threads are aligned.)
+#[inline(always)]
 fn inline(runner: *const ()) -> *mut () {
-    runner.cast_mut().map_addr(|a| a | 1)
+    runner.cast_mut().wrapping_byte_add(1)
 }
 
 /// What a caller finds.
@@ -113,10 +113,24 @@ impl<W: Waiter> ReplyCell<W> {
     }
 
     /// The same for a call whose receiver thread `runner`, which is the caller's, is about to run.
-    #[inline]
+    #[inline(always)]
     pub fn begin_inline(&self, runner: *const ()) {
         // Relaxed: as in `begin`.
         self.word.store(inline(runner), Ordering::Relaxed);
+    }
+
+    /// Whether a slot that is in no list, but belongs to whoever runs the domain, is free. Runner
+    /// only.
+    #[inline(always)]
+    pub fn is_free(&self) -> bool {
+        self.word.load(named("reply.alloc", Ordering::Acquire)) == FREE
+    }
+
+    /// Frees such a slot.
+    #[inline(always)]
+    pub fn free(&self) {
+        self.word
+            .store(FREE, named("reply.free", Ordering::Release));
     }
 
     /// The caller, without an answer yet, stops running the receiver; `false` if the answer came.
@@ -133,15 +147,15 @@ impl<W: Waiter> ReplyCell<W> {
             .is_ok()
     }
 
-    /// Completes the call of a caller that is `runner`, the current thread, and runs us: plain
-    /// stores. `false` if it is not.
-    #[inline]
+    /// Completes the call of a caller that is `runner`, the current thread, and runs us, or was
+    /// interrupted by us: plain stores. `false` if it is not.
+    #[inline(always)]
     pub fn complete_inline(&self, runner: *const (), value: bool) -> bool {
         if self.word.load(Ordering::Relaxed) != inline(runner) {
             return false;
         }
         // Nobody else changes the word: there is one receiver, which is us, and the caller is below
-        // us on the stack.
+        // us on the stack, where it does nothing before we are done.
         self.word
             .store(if value { REPLIED } else { DROPPED }, Ordering::Relaxed);
         true
@@ -187,7 +201,7 @@ impl<W: Waiter> ReplyCell<W> {
     }
 
     /// Whether a value is in place, and the caller's. Caller only.
-    #[inline]
+    #[inline(always)]
     pub fn is_replied(&self) -> bool {
         self.word.load(named("reply.take", Ordering::Acquire)) == REPLIED
     }

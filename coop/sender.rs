@@ -130,8 +130,40 @@ impl<T: Send> Sender<T> {
     /// The message comes back when the ring of this CPU and context is [full](PostErrorKind::Full),
     /// when the receiver is [gone](PostErrorKind::Closed), or if the mailbox has no room for this
     /// kind of [context](PostErrorKind::Context) at all.
-    #[inline]
+    ///
+    /// Inlined: some 45 instructions, two of them locked, for a thread that finds room and nobody to
+    /// wake; all else is out of line.
+    #[inline(always)]
     pub fn try_post(&self, message: T) -> Result<(), PostError<T>> {
+        let shared = &*self.shared;
+        let Some(section) = SenderSection::enter_thread() else {
+            return self.try_post_anywhere(message);
+        };
+        let index = section.index();
+        if let Some(Some(lane)) = shared.lanes.get(index) {
+            // As in `try_post_anywhere`.
+            if !shared.closed.load(Relaxed) {
+                // SAFETY: Within the section we are the only producer of this lane.
+                if let Some(vacant) = unsafe { lane.vacant_noting(|| shared.mark_used(index)) } {
+                    let after = self.chain(index, vacant.position());
+                    vacant.push(Envelope { after, message });
+                    let waiter = shared.receiver.signal();
+                    drop(section);
+                    if let Some(waiter) = waiter {
+                        wake(waiter);
+                    }
+                    return Ok(());
+                }
+            }
+        }
+        drop(section);
+        self.try_post_anywhere(message)
+    }
+
+    /// [`try_post`](Self::try_post) from wherever it may be called, and with all that may happen.
+    #[cold]
+    #[inline(never)]
+    fn try_post_anywhere(&self, message: T) -> Result<(), PostError<T>> {
         let shared = &*self.shared;
         let Some(section) = SenderSection::enter() else {
             return Err(self.error(PostErrorKind::Context, message));
@@ -149,7 +181,11 @@ impl<T: Send> Sender<T> {
         let Some(vacant) = (unsafe { lane.vacant_noting(|| shared.mark_used(index)) }) else {
             return Err(self.error(PostErrorKind::Full, message));
         };
-        let after = self.chain(&section, vacant.position());
+        let after = if section.is_task() {
+            self.chain(index, vacant.position())
+        } else {
+            After::NOTHING
+        };
         vacant.push(Envelope { after, message });
         let waiter = shared.receiver.signal();
         drop(section);
@@ -159,19 +195,19 @@ impl<T: Send> Sender<T> {
         Ok(())
     }
 
-    /// Names `position` of the section's lane as the message sent last; returns the one before, if
-    /// it went through another lane.
+    /// Names `position` of lane `index`, a thread's, as the message sent last; returns the one
+    /// before, if it went through another lane.
+    ///
+    /// An exchange even if the lane is the one as before, because threads may share a sender: their
+    /// messages form a chain, and one that looked first and went on without an exchange might be
+    /// left out of it by another thread in between.
     #[inline(always)]
-    fn chain(&self, section: &SenderSection, position: usize) -> After {
-        let index = section.index();
-        if section.is_task() {
-            // An exchange, because threads may share a sender: their messages form a chain.
-            let last = After(self.last.swap(After::new(index, position).0, AcqRel));
-            if last.lane() != index {
-                return last;
-            }
+    fn chain(&self, index: usize, position: usize) -> After {
+        let last = After(self.last.swap(After::new(index, position).0, AcqRel));
+        if last.lane() == index {
+            return After::NOTHING;
         }
-        After::NOTHING
+        last
     }
 
     /// Sends what `messages` yields until it ends or the ring of this CPU and context is full, with
@@ -209,8 +245,10 @@ impl<T: Send> Sender<T> {
         };
         let count = staged.len();
         // The first one comes after the sender's last; the others follow it in the lane.
-        let after = self.chain(&section, staged.last_position());
-        staged.first_mut(|first| first.after = after);
+        if section.is_task() {
+            let after = self.chain(index, staged.last_position());
+            staged.first_mut(|first| first.after = after);
+        }
         drop(staged);
         let waiter = shared.receiver.signal();
         drop(section);
@@ -287,6 +325,12 @@ impl<T> Drop for Sender<T> {
             self.shared.wake_receiver();
         }
     }
+}
+
+/// Not inlined into those who post: a receiver that has to be woken is no fast path.
+#[inline(never)]
+fn wake(receiver: WakeRef) {
+    receiver.wake_posted();
 }
 
 /// The future of [`Sender::send`].

@@ -30,9 +30,8 @@ const NAME_WORDS: usize = 4;
 
 /// What a domain counts.
 pub struct Stats {
-    /// Polls of coroutines (and the few times that one was dropped instead); up to date whenever
-    /// the domain is idle.
-    pub polls: Counter,
+    /// What [`polls`](Self::polls) counts, but for calls that were answered in place.
+    pub(crate) queued_polls: Counter,
     /// Coroutines spawned.
     pub spawned: Counter,
     /// Coroutines that have ended.
@@ -45,11 +44,12 @@ pub struct Stats {
     pub unproductive: Counter,
     /// Messages received that nobody waits for an answer to.
     pub(crate) plain_posts: Counter,
-    /// Requests received.
-    pub calls: Counter,
+    /// What [`calls`](Self::calls) counts, but for those that were answered in place.
+    pub(crate) queued_calls: Counter,
     /// Largest number of messages found in one ring.
     pub ring_high_water: AtomicU64,
-    /// Calls whose caller ran the domain itself, from the request to the reply.
+    /// Calls whose caller ran the domain itself, from the request to the reply: one counter for
+    /// call, poll and all, in the one path where a second one would be felt.
     pub inline_calls: Counter,
     /// Times that a caller left work to the home thread.
     pub hand_overs: Counter,
@@ -71,14 +71,14 @@ pub struct Stats {
 impl Stats {
     pub(crate) fn new() -> Self {
         Stats {
-            polls: Counter::default(),
+            queued_polls: Counter::default(),
             spawned: Counter::default(),
             finished: Counter::default(),
             wakes_remote: Counter::default(),
             sleeps: Counter::default(),
             unproductive: Counter::default(),
             plain_posts: Counter::default(),
-            calls: Counter::default(),
+            queued_calls: Counter::default(),
             ring_high_water: AtomicU64::new(0),
             inline_calls: Counter::default(),
             hand_overs: Counter::default(),
@@ -127,26 +127,49 @@ impl Stats {
         self.mark.store(now, Relaxed);
     }
 
-    /// Counts the poll of an inline call; whether it is to be timed, as one of 64 is.
-    #[inline]
+    /// Counts a call that is about to be answered in place; whether its poll is to be timed, as one
+    /// of 64 is.
+    #[inline(always)]
     pub(crate) fn start_inline(&self) -> bool {
-        let polls = self.polls.get();
-        self.polls.0.store(polls.wrapping_add(1), Relaxed);
-        polls % 64 == 0
+        let calls = self.inline_calls.get();
+        self.inline_calls.0.store(calls.wrapping_add(1), Relaxed);
+        calls % 64 == 0
+    }
+
+    /// Nothing came of the call counted last but a poll, and, if `taken`, a request.
+    pub(crate) fn not_inline(&self, taken: bool) {
+        let calls = self.inline_calls.get();
+        self.inline_calls.0.store(calls.wrapping_sub(1), Relaxed);
+        self.queued_polls.add(1);
+        self.queued_calls.add(u64::from(taken));
+    }
+
+    /// Polls of coroutines (and the few times that one was dropped instead); up to date whenever
+    /// the domain is idle.
+    pub fn polls(&self) -> u64 {
+        self.queued_polls
+            .get()
+            .wrapping_add(self.inline_calls.get())
+    }
+
+    /// Requests received.
+    pub fn calls(&self) -> u64 {
+        self.queued_calls
+            .get()
+            .wrapping_add(self.inline_calls.get())
     }
 
     /// Messages received, requests among them.
     pub fn posts(&self) -> u64 {
-        self.plain_posts.get().wrapping_add(self.calls.get())
+        self.plain_posts.get().wrapping_add(self.calls())
     }
 
     /// Wake-ups of coroutines by the domain itself, as it lets others run among them: all that was
     /// polled, but for those woken from outside and those polled in place.
     pub fn wakes_local(&self) -> u64 {
-        self.polls
+        self.queued_polls
             .get()
             .saturating_sub(self.wakes_remote.get())
-            .saturating_sub(self.inline_calls.get())
     }
 
     #[cold]
@@ -187,19 +210,19 @@ impl Stats {
 impl kernel::fmt::Display for Stats {
     fn fmt(&self, f: &mut kernel::fmt::Formatter<'_>) -> kernel::fmt::Result {
         let counters = [
-            ("polls", &self.polls),
             ("spawned", &self.spawned),
             ("finished", &self.finished),
             ("wakes_remote", &self.wakes_remote),
             ("sleeps", &self.sleeps),
             ("wakes_unproductive", &self.unproductive),
-            ("calls", &self.calls),
             ("inline_calls", &self.inline_calls),
             ("hand_overs", &self.hand_overs),
             ("contended", &self.contended),
             ("spin_hits", &self.spin_hits),
             ("spin_misses", &self.spin_misses),
         ];
+        writeln!(f, "polls {}", self.polls())?;
+        writeln!(f, "calls {}", self.calls())?;
         writeln!(f, "wakes_local {}", self.wakes_local())?;
         for (name, counter) in counters {
             writeln!(f, "{name} {}", counter.get())?;

@@ -7,9 +7,12 @@ use crate::sys::context::current_task;
 use crate::sys::thread::Thread;
 use crate::task::{Header, TaskRef};
 use crate::wait_cell::{WaitCell, Waiter};
+use core::cell::UnsafeCell;
+use core::marker::PhantomPinned;
 use core::mem::ManuallyDrop;
 use core::ptr::{self, NonNull};
 use core::task::{Context, RawWaker, RawWakerVTable, Waker};
+use kernel::prelude::*;
 
 // Statics, not constants: a waker may outlive the module that holds the coroutine, so that its
 // table has to lie here, and never be copied into the crate that names it.
@@ -84,18 +87,61 @@ unsafe fn wake_current(data: *const ()) {
 /// None: does nothing. The waker has no reference.
 unsafe fn drop_current(_data: *const ()) {}
 
-/// Runs `f` with a context for the coroutines that `executor` polls meanwhile. Runner only.
+/// The context that an executor polls its coroutines with, and the waker in it: made once.
 ///
 /// The waker is lent to a coroutine for the duration of its poll: whoever uses it does so while that
-/// coroutine is the one being polled.
+/// coroutine is the one being polled. Since a `Context` is neither `Send` nor `Sync`, whoever has a
+/// reference to this one is in such a poll, on the runner's thread.
+///
+/// # Invariants
+///
+/// `waker` is that of the executor that this is a field of. `context` is accessed by its runner only.
+#[pin_data]
+pub(crate) struct PollContext {
+    waker: ManuallyDrop<Waker>,
+    context: UnsafeCell<Context<'static>>,
+    #[pin]
+    _pin: PhantomPinned,
+}
+
+impl PollContext {
+    /// That of `executor`, which it is to be a field of.
+    pub(crate) fn new(executor: *const Executor) -> impl PinInit<Self> {
+        pin_init!(&this in Self {
+            // SAFETY: The functions of the table keep the contract of `RawWaker`.
+            waker: ManuallyDrop::new(unsafe { Waker::new(executor.cast(), &CURRENT_WAKER) }),
+            // SAFETY: The waker lies there already, and stays where it is, being pinned, as long as
+            // the executor does. The reference leaves that only as one of a poll's length.
+            context: UnsafeCell::new(Context::from_waker(unsafe {
+                &*(&raw const (*this.as_ptr()).waker).cast::<Waker>()
+            })),
+            _pin: PhantomPinned,
+        })
+    }
+
+    /// Its address, to compare with.
+    #[inline(always)]
+    pub(crate) fn address(&self) -> usize {
+        self.context.get().addr()
+    }
+
+    /// Runs `f` with the context.
+    ///
+    /// # Safety
+    ///
+    /// The caller is the runner, and not being polled.
+    #[inline(always)]
+    pub(crate) unsafe fn with<R>(&self, f: impl FnOnce(&mut Context<'_>) -> R) -> R {
+        // SAFETY: Per the function's contract nobody else has a reference.
+        f(unsafe { &mut *self.context.get() })
+    }
+}
+
+/// Runs `f` with a context for the coroutines that `executor` polls meanwhile. Runner only.
 #[inline(always)]
 pub(crate) fn with_context<R>(executor: &Executor, f: impl FnOnce(&mut Context<'_>) -> R) -> R {
-    let data = core::ptr::from_ref(executor).cast();
-    // SAFETY: The functions of the table keep the contract of `RawWaker`.
-    let waker = ManuallyDrop::new(unsafe { Waker::new(data, &CURRENT_WAKER) });
-    let mut cx = Context::from_waker(&waker);
-    executor.set_context(&cx);
-    f(&mut cx)
+    // SAFETY: The callers are the runner, and poll from outside of any coroutine.
+    unsafe { executor.context.with(f) }
 }
 
 // As `TASK_WAKER`. The waker of a coroutine that outlives it: it has no reference.

@@ -65,6 +65,15 @@ pub fn current_task() -> *mut bindings::task_struct {
     percpu::current_task()
 }
 
+/// The thread that executes, or that was interrupted, as an opaque identity; maybe null in softirq,
+/// hard interrupt and NMI.
+///
+/// Any context; one instruction on x86-64.
+#[inline(always)]
+pub fn this_task() -> *mut bindings::task_struct {
+    percpu::this_task()
+}
+
 /// Whether `task` is the thread that executes, and not in softirq, hard interrupt and NMI.
 ///
 /// Any context; about 6 instructions on x86-64.
@@ -111,6 +120,17 @@ impl SenderSection {
         })
     }
 
+    /// Enters as a thread; `None` (nothing entered) elsewhere. Any context, does not sleep.
+    #[inline(always)]
+    pub fn enter_thread() -> Option<Self> {
+        // INVARIANT: As in `enter`.
+        percpu::sender_enter_thread().map(|index| SenderSection {
+            index,
+            is_task: true,
+            _not_send: PhantomData,
+        })
+    }
+
     /// Whether the sender is a thread.
     #[inline]
     pub fn is_task(&self) -> bool {
@@ -125,7 +145,7 @@ impl SenderSection {
 }
 
 impl Drop for SenderSection {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
         // SAFETY: Pairs with `enter`; `self` did not leave the CPU.
         unsafe { percpu::sender_exit() }

@@ -51,6 +51,7 @@ extern "C" {
         owner: *mut bindings::task_struct,
     ) -> bool;
     pub(super) fn coop_alone_on_cpu() -> bool;
+    pub(super) fn coop_yield_to(task: *mut bindings::task_struct) -> bool;
     pub(super) fn coop_die_register() -> c_int;
     pub(super) fn coop_die_unregister();
     pub(super) fn coop_within_module(addr: *const c_void, module: *const bindings::module) -> bool;

@@ -207,6 +207,28 @@ pub(super) fn sender_enter() -> Option<(usize, bool)> {
     }
 }
 
+/// [`sender_enter`] for threads; `None` (nothing disabled) elsewhere.
+#[inline(always)]
+pub(super) fn sender_enter_thread() -> Option<usize> {
+    #[cfg(all(CONFIG_X86_64, CONFIG_SMP, not(CONFIG_PREEMPT_RT)))]
+    {
+        if x86::preempt_count() & (x86::NMI | x86::HARDIRQ | x86::SOFTIRQ) != 0 {
+            return None;
+        }
+        x86::preempt_disable();
+        Some(3usize.wrapping_mul(x86::cpu()))
+    }
+    #[cfg(not(all(CONFIG_X86_64, CONFIG_SMP, not(CONFIG_PREEMPT_RT))))]
+    {
+        let (index, is_task) = sender_enter()?;
+        if !is_task {
+            // SAFETY: Just entered.
+            unsafe { sender_exit() };
+        }
+        is_task.then_some(index)
+    }
+}
+
 /// Ends what [`sender_enter`] began.
 ///
 /// # Safety
@@ -216,14 +238,21 @@ pub(super) fn sender_enter() -> Option<(usize, bool)> {
 pub(super) unsafe fn sender_exit() {
     #[cfg(all(CONFIG_X86_64, CONFIG_SMP, not(CONFIG_PREEMPT_RT)))]
     if x86::preempt_enable_no_resched() {
-        // SAFETY: Preemption is enabled again, and is due.
-        unsafe { ffi::coop_preempt() };
+        preempt();
     }
     #[cfg(not(all(CONFIG_X86_64, CONFIG_SMP, not(CONFIG_PREEMPT_RT))))]
     // SAFETY: Per the function's contract.
     unsafe {
         ffi::coop_sender_exit()
     };
+}
+
+/// Preemption was enabled again, and is due.
+#[cfg(all(CONFIG_X86_64, CONFIG_SMP, not(CONFIG_PREEMPT_RT)))]
+#[cold]
+fn preempt() {
+    // SAFETY: Only schedules.
+    unsafe { ffi::coop_preempt() };
 }
 
 /// The CPU's cycle counter, not ordered with anything.
@@ -318,17 +347,16 @@ mod x86 {
     /// Enables preemption; whether it is due. A compiler barrier.
     #[inline(always)]
     pub(super) fn preempt_enable_no_resched() -> bool {
-        let due: u8;
         // SAFETY: Pairs with `preempt_disable`. The counter is 0 if it is enabled and due: the bit
         // that says "not due" is kept in the same word.
         unsafe {
             asm!(
                 "dec qword ptr gs:[rip + __preempt_count]",
-                "setz {}",
-                out(reg_byte) due,
+                "jz {}",
+                label { return true },
                 options(nostack)
             );
         }
-        due != 0
+        false
     }
 }

@@ -97,6 +97,17 @@ impl Thread {
         unsafe { bindings::wake_up_process(self.0.as_ptr()) };
     }
 
+    /// Lets the thread, which was just woken, run on this CPU, if that is where it is; whether it
+    /// is worth a look what it has done. The caller stays runnable, which saves it a sleep and a
+    /// wake-up. Task context; for callers that were [alone](super::context::is_alone_on_cpu).
+    ///
+    /// `false` for real-time callers, who would not make way.
+    #[inline]
+    pub fn yield_to(&self) -> bool {
+        // SAFETY: By the invariant the thread is valid.
+        unsafe { ffi::coop_yield_to(self.0.as_ptr()) }
+    }
+
     /// The thread's identity.
     #[inline]
     pub fn as_ptr(&self) -> *mut bindings::task_struct {

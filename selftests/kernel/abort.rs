@@ -321,7 +321,7 @@ fn later_wakes(log: &mut Log) -> Result {
     let waker = nest.wait_for_waker()?;
     task.abort();
     is_cancelled(log, task, &count)?;
-    let polls = domain.stats().polls.get();
+    let polls = domain.stats().polls();
     for at in [sys::Where::Task, sys::Where::Softirq, sys::Where::HardIrq] {
         sys::run_in(at, || {
             waker.wake_by_ref();
@@ -332,7 +332,7 @@ fn later_wakes(log: &mut Log) -> Result {
     run(&domain, yield_now())?;
     check_eq!(log, nest.polls(), 1);
     // Two for `run` alone.
-    check_eq!(log, domain.stats().polls.get(), polls + 2);
+    check_eq!(log, domain.stats().polls(), polls + 2);
     Ok(())
 }
 

@@ -64,7 +64,7 @@ fn caller_runs(log: &mut Log) -> Result {
     let thread = Worker::start(None, move || (0..100).all(|i| c.call(i) == Ok(sys::me())))?;
     check_eq!(log, thread.join(LONG), Some(true));
     check_eq!(log, domain.stats().inline_calls.get(), 400);
-    check_eq!(log, domain.stats().calls.get(), 400);
+    check_eq!(log, domain.stats().calls(), 400);
     Ok(())
 }
 
@@ -78,13 +78,13 @@ fn no_wake_up(log: &mut Log) -> Result {
         (s.sleeps.get(), s.unproductive.get(), s.hand_overs.get())
     };
     let before = read();
-    let polls = domain.stats().polls.get();
+    let polls = domain.stats().polls();
     for i in 0..1000 {
         check_eq!(log, caller.call(i), Ok(sys::me()));
     }
     sys::sleep_ms(10);
     check_eq!(log, read(), before);
-    check_eq!(log, domain.stats().polls.get(), polls + 1000);
+    check_eq!(log, domain.stats().polls(), polls + 1000);
     Ok(())
 }
 
@@ -180,7 +180,7 @@ fn all_cpus(log: &mut Log) -> Result {
         check_eq!(log, thread.join(3 * LONG), Some(true));
     }
     check_eq!(log, join(taker)?, Ok(count * EACH.div_ceil(4)));
-    check_eq!(log, domain.stats().calls.get(), u64::from(count * EACH));
+    check_eq!(log, domain.stats().calls(), u64::from(count * EACH));
     Ok(())
 }
 

@@ -37,7 +37,7 @@ fn messages_and_calls(log: &mut Log) -> Result {
     drop((tx, caller));
     check!(log, ends(&taker) && ends(&server));
     let stats = domain.stats();
-    check_eq!(log, (stats.posts(), stats.calls.get()), (50, 20));
+    check_eq!(log, (stats.posts(), stats.calls()), (50, 20));
     Ok(())
 }
 
@@ -48,7 +48,7 @@ fn wakes_and_polls(log: &mut Log) -> Result {
     let waker = nest.wait_for_waker()?;
     let read = || {
         let s = domain.stats();
-        (s.polls.get(), s.wakes_local(), s.wakes_remote.get())
+        (s.polls(), s.wakes_local(), s.wakes_remote.get())
     };
     let polled = |n| sys::eventually(LONG, || read().0 == n && nest.polls() as u64 == n);
     // Spawned from outside.
@@ -132,7 +132,7 @@ fn idle(log: &mut Log) -> Result {
     sys::sleep_ms(20);
     let read = || {
         let s = domain.stats();
-        (s.polls.get(), s.sleeps.get(), s.unproductive.get())
+        (s.polls(), s.sleeps.get(), s.unproductive.get())
     };
     let before = read();
     sys::sleep_ms(300);

@@ -106,10 +106,10 @@ impl Figure for Bh {
         let domain = bh_domain_on(cpu())?;
         let tx = mailbox(&domain)?;
         settle();
-        let polls = domain.stats().polls.get();
+        let polls = domain.stats().polls();
         s.ns = timed_loop!(ops, tx.try_post(1).map_err(|_| ENOSPC)?);
         // Each by itself.
-        if domain.stats().polls.get() < polls.wrapping_add(u64::from(ops)) {
+        if domain.stats().polls() < polls.wrapping_add(u64::from(ops)) {
             return Err(EIO);
         }
         Ok(())

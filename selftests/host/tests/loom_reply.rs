@@ -247,6 +247,31 @@ model! {
     }
 }
 
+model! {
+    /// The slot that belongs to whoever runs the domain: the caller, who does not run it any more,
+    /// frees it, and the next runner finds it free, and what was done to it done.
+    fn the_slot_of_runners_is_handed_on() {
+        let slot = Static::new(Slot::new());
+        let me = std::ptr::from_ref(&*slot).cast();
+        slot.cell.begin_inline(me);
+        let next = thread::spawn(move || {
+            if slot.cell.is_free() {
+                slot.give_back();
+            }
+        });
+        slot.put(7);
+        assert!(slot.cell.complete_inline(me, true));
+        assert_eq!(slot.take().unwrap().into_inner(), 7);
+        slot.cell.free();
+        next.join().unwrap();
+        assert!(slot.cell.is_free());
+        // SAFETY: All threads have ended.
+        unsafe { slot.free() };
+    }
+    hand_it_on_too_early: "reply.free",
+    take_it_too_early: "reply.alloc",
+}
+
 struct Slots {
     free: FreeList,
     slots: [Slot; 2],
