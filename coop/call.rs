@@ -7,11 +7,11 @@
 
 use crate::block_on::{block_on, Patience};
 use crate::executor::Executor;
+use crate::home::Yield;
 use crate::mailbox::{self, Capacity};
 use crate::receiver::Receiver;
 use crate::reply::{Reply, Request, Slot, Slots};
 use crate::sender::{PostErrorKind, Sender};
-use crate::sys::context;
 use crate::sys::runner::{idle_task, may_wait};
 use crate::sys::thread::{self, Thread};
 use crate::teardown::Ward;
@@ -86,17 +86,18 @@ impl<Q: Send + 'static, R: Send + 'static> Caller<Q, R> {
     /// A caller that gives up leaves a request behind that says so
     /// ([`Reply::is_abandoned`]); whether it was, or will be, acted on is not known.
     ///
-    /// Inlined: some 60 instructions without a call of a function, but for the coroutine's poll, if
+    /// Inlined: some 90 instructions without a call of a function, but for the coroutine's poll, if
     /// the receiver waits for a request; all else is out of line.
     #[inline(always)]
     pub fn call(&self, message: Q) -> Result<R> {
         let me = idle_task();
-        let executor = self.sender.executor();
+        let shared = self.sender.shared();
+        let executor = &*shared.executor;
         if me.is_null() || !executor.inline || !executor.baton.try_lock(me) {
-            return self.call_with(message, Patience::Killable, By::Caller);
+            return apart(self.call_with(message, Patience::Killable, By::Caller));
         }
         // SAFETY: We are thread `me`, may sleep, are not marked, and hold the baton.
-        unsafe { self.call_in_place::<true>(me, message, Patience::Killable) }
+        unsafe { self.call_in_place::<true>((executor, shared), me, message, Patience::Killable) }
     }
 
     /// Like [`call`](Self::call), for at most `timeout` milliseconds: `ETIMEDOUT` after that. What
@@ -121,7 +122,7 @@ impl<Q: Send + 'static, R: Send + 'static> Caller<Q, R> {
     #[inline(never)]
     fn call_with(&self, message: Q, patience: Patience, by: By) -> Result<R> {
         let me = may_wait()?;
-        let executor = self.sender.executor();
+        let executor = &**self.sender.executor();
         if by == By::Caller && executor.bh && executor.shared {
             return self.call_bh(me, message, patience);
         }
@@ -134,7 +135,9 @@ impl<Q: Send + 'static, R: Send + 'static> Caller<Q, R> {
                 return unsafe { self.call_holding(me, message, patience) };
             }
             // SAFETY: As above, and we are not marked.
-            return unsafe { self.call_in_place::<true>(me, message, patience) };
+            return unsafe {
+                self.call_in_place::<true>((executor, self.sender.shared()), me, message, patience)
+            };
         }
         // Those that wait for a bounded time cannot wait for a lock.
         let help = !matches!(patience, Patience::Timeout(_));
@@ -156,9 +159,8 @@ impl<Q: Send + 'static, R: Send + 'static> Caller<Q, R> {
         };
         // SAFETY: The slot is one of ours, its call has just begun, and we keep the slots.
         let request = unsafe { self.request(slot, message) };
-        // Asked before the home thread is woken, maybe on this CPU.
-        let alone =
-            !help && (context::is_alone_on_cpu() || self.sender.executor().tries_to_yield());
+        let executor = self.sender.executor();
+        let yields = if help { Yield::No } else { executor.yielding() };
         if let Err(e) = self.sender.try_post(request) {
             return self.wait_to_call(Stage::Send(slot, e.into_inner()), patience);
         }
@@ -167,15 +169,21 @@ impl<Q: Send + 'static, R: Send + 'static> Caller<Q, R> {
                 self.slots.abandon(slot);
                 return Err(e);
             }
-        } else if alone && self.sender.executor().yield_to_home() {
-            // It ran until it was asleep again, or for as long as its share lasts: once is enough.
-            if let Some(answer) = slot.cell.answer() {
+        } else if !matches!(yields, Yield::No) {
+            // Once is enough: it ran until it was asleep again, or for as long as its share lasts.
+            let answer = if executor.yield_to_home() {
+                slot.cell.answer()
+            } else {
+                None
+            };
+            executor.yielded(yields, answer.is_some());
+            if let Some(answer) = answer {
                 // SAFETY: The slot is the caller's, with that answer.
                 let value = unsafe {
                     self.slots
                         .take_answer(slot, answer, |slot| self.slots.put(slot))
                 };
-                return value.ok_or_else(|| self.sender.executor().end_error());
+                return value.ok_or_else(|| executor.end_error());
             }
         }
         // SAFETY: `me` is the current thread.
@@ -241,6 +249,16 @@ impl<Q: Send + 'static, R: Send + 'static> Caller<Q, R> {
             caller: self,
             stage: Stage::Start(message),
         }
+    }
+}
+
+/// The same result in a place of its own, so that the compiler keeps that of a fast path, which this
+/// is the other end of, in registers.
+#[inline(always)]
+pub(crate) fn apart<R>(result: Result<R>) -> Result<R> {
+    match result {
+        Ok(value) => Ok(value),
+        Err(e) => Err(e),
     }
 }
 

@@ -378,6 +378,19 @@ impl Executor {
         self.has_left_over()
     }
 
+    /// [`leave`](Self::leave) after [`enter_first`](Self::enter_first).
+    ///
+    /// # Safety
+    ///
+    /// As for [`leave`](Self::leave), having entered by [`enter_first`](Self::enter_first).
+    #[inline(always)]
+    pub(crate) unsafe fn leave_first(&self, me: *mut bindings::task_struct) -> bool {
+        self.forget_runner();
+        // SAFETY: Per the function's contract.
+        unsafe { self.mark.clear_first(me) };
+        self.has_left_over()
+    }
+
     /// Whether the runner's own queue has work. By the holder of the baton only.
     #[inline(always)]
     pub(crate) fn has_left_over(&self) -> bool {

@@ -38,8 +38,10 @@ pub(crate) struct Spinning {
     skip: AtomicU32,
     /// When the thread was woken for the first time.
     started: AtomicI64,
-    /// Calls until the next attempt of one that is not alone to yield.
+    /// Calls until the next attempt of one that is not alone to yield, and how many that were the
+    /// last time.
     yield_skip: AtomicU32,
+    yield_wait: AtomicU32,
 }
 
 /// No thread takes longer than this to wake up; if it seems to, it had to wait for others.
@@ -48,8 +50,22 @@ const LONGEST_NS: u32 = 50_000;
 /// Times that an adaptive thread, having given up, sleeps at once before it tries again.
 const RETRY: u32 = 64;
 
-/// Calls of those who are not alone on their CPU between two that yield it.
-const YIELD_RETRY: u32 = 1024;
+/// Most calls of those who are not alone on their CPU between two that yield it.
+const YIELD_RETRY: u32 = 1023;
+
+/// Whether a caller yields its CPU to the home thread, instead of going to sleep at once: that saves
+/// the sleep, and the wake-up by the reply. It works if the home thread is on that CPU, and nobody
+/// else: others would have their turn, too, and `yield()` makes the caller wait for all of them.
+#[derive(Clone, Copy)]
+pub(crate) enum Yield {
+    No,
+    /// It is alone there, before the wake-up.
+    Yes,
+    /// It is not, at this time; but the other one may be the home thread, which the kernel leaves in
+    /// the queue for a while when it goes to sleep before its share is used up (`DELAY_DEQUEUE`).
+    /// Twice as many calls later each time that it did not pay.
+    Try(i64),
+}
 
 impl Spinning {
     pub(crate) fn new(policy: Spin) -> Self {
@@ -64,6 +80,7 @@ impl Spinning {
             skip: AtomicU32::new(0),
             started: AtomicI64::new(0),
             yield_skip: AtomicU32::new(0),
+            yield_wait: AtomicU32::new(0),
         }
     }
 
@@ -143,17 +160,32 @@ impl Executor {
         hit
     }
 
-    /// Whether a caller that is not alone on its CPU may yield all the same, for once.
-    ///
-    /// The other one there may be our home thread: the kernel leaves one that has slept too early for
-    /// its share in the queue for a while (`DELAY_DEQUEUE`). When the caller has yielded, it will
-    /// not do so, and the next caller finds itself alone. If it is somebody else, yielding is
-    /// expensive, so this is not tried often.
-    pub(crate) fn tries_to_yield(&self) -> bool {
+    /// Whether a caller that is about to wake the home thread does well to yield to it afterwards.
+    pub(crate) fn yielding(&self) -> Yield {
+        if context::is_alone_on_cpu() {
+            return Yield::Yes;
+        }
         let left = self.spin.yield_skip.load(Relaxed);
-        let next = left.checked_sub(1).unwrap_or(YIELD_RETRY);
-        self.spin.yield_skip.store(next, Relaxed);
-        left == 0
+        if left != 0 {
+            self.spin.yield_skip.store(left.wrapping_sub(1), Relaxed);
+            return Yield::No;
+        }
+        Yield::Try(context::now_ns())
+    }
+
+    /// Notes whether it did, as far as the reply is concerned.
+    pub(crate) fn yielded(&self, how: Yield, answered: bool) {
+        if let Yield::Try(start) = how {
+            let took = context::now_ns().wrapping_sub(start);
+            let wait = if answered && took < i64::from(LONGEST_NS) {
+                0
+            } else {
+                let wait = self.spin.yield_wait.load(Relaxed);
+                wait.wrapping_mul(2).wrapping_add(1).min(YIELD_RETRY)
+            };
+            self.spin.yield_wait.store(wait, Relaxed);
+            self.spin.yield_skip.store(wait, Relaxed);
+        }
     }
 
     /// Lets the home thread have the caller's CPU for a moment, if it waits for it; whether it did.

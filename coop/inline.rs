@@ -19,8 +19,9 @@
 //! back.
 
 use crate::block_on::Patience;
-use crate::call::{Caller, Stage};
+use crate::call::{apart, Caller, Stage};
 use crate::executor::{Executor, INLINE_BUDGET};
+use crate::mailbox::Shared;
 use crate::reply::{Request, Slot};
 use kernel::bindings::task_struct;
 use kernel::prelude::*;
@@ -59,32 +60,32 @@ impl<Q: Send + 'static, R: Send + 'static> Caller<Q, R> {
     /// # Safety
     ///
     /// The caller is thread `me`, which holds the baton, may sleep, and has no preemption notifiers
-    /// (it is an [`idle_task`](crate::sys::runner::idle_task)).
+    /// (it is an [`idle_task`](crate::sys::runner::idle_task)). `executor` and
+    /// `shared` are our sender's.
     #[inline(always)]
     pub(crate) unsafe fn call_in_place<const OWN: bool>(
         &self,
+        (executor, shared): (&Executor, &Shared<Request<Q, R>>),
         me: *mut task_struct,
         message: Q,
         patience: Patience,
     ) -> Result<R> {
-        let executor = &**self.sender.executor();
-        let shared = self.sender.shared();
         // SAFETY: As good as the runner: who holds the baton may become it at any time.
         let Some(header) = (unsafe { shared.idle_listener() }) else {
             // SAFETY: Per the function's contract.
-            return unsafe { self.call_holding(me, message, patience) };
+            return apart(unsafe { self.call_holding(me, message, patience) });
         };
         let slot = if OWN {
             // SAFETY: As above.
             let Some(slot) = (unsafe { self.slots.own() }) else {
                 // SAFETY: As above.
-                return unsafe { self.call_beside(me, message, patience) };
+                return apart(unsafe { self.call_beside(me, message, patience) });
             };
             slot
         } else {
             let Some(slot) = self.slots.take() else {
                 // SAFETY: As above.
-                return unsafe { self.call_holding(me, message, patience) };
+                return apart(unsafe { self.call_holding(me, message, patience) });
             };
             slot
         };
@@ -103,10 +104,13 @@ impl<Q: Send + 'static, R: Send + 'static> Caller<Q, R> {
                 }
             });
         }
+        // Looked up again: dearer than a register, but cheaper than one that has to be saved.
+        let slot = if OWN { self.slots.own_again() } else { slot };
+        let shared = self.sender.shared();
         // SAFETY: The slot is the caller's.
         let Some(value) = (unsafe { slot.take_reply() }) else {
             // SAFETY: As entered.
-            return unsafe { self.call_on(me, slot, patience) };
+            return apart(unsafe { self.call_on(me, slot, patience) });
         };
         if OWN {
             slot.cell.free();
@@ -115,7 +119,11 @@ impl<Q: Send + 'static, R: Send + 'static> Caller<Q, R> {
         }
         shared.note_place(header);
         // SAFETY: We are the runner, as entered.
-        unsafe { executor.leave_inline(me) };
+        if unsafe { executor.leave_first(me) } {
+            executor.hand_over();
+        }
+        // SAFETY: We hold the baton.
+        unsafe { executor.baton.unlock(me) };
         Ok(value)
     }
 
@@ -133,7 +141,14 @@ impl<Q: Send + 'static, R: Send + 'static> Caller<Q, R> {
         patience: Patience,
     ) -> Result<R> {
         // SAFETY: Per the function's contract.
-        unsafe { self.call_in_place::<false>(me, message, patience) }
+        unsafe {
+            self.call_in_place::<false>(
+                (self.sender.executor(), self.sender.shared()),
+                me,
+                message,
+                patience,
+            )
+        }
     }
 
     /// Calls with the baton in hand, and gives it back, where the receiver does not wait for a

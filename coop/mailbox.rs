@@ -38,7 +38,7 @@ use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
 use core::pin::Pin;
 use core::ptr::{self, NonNull};
-use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::*};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering::*};
 use kernel::prelude::*;
 use kernel::sync::Arc;
 
@@ -133,7 +133,7 @@ pub(crate) enum Laid {
 }
 
 /// The receiver does not wait in `recv`; no header is at this address.
-const AWAY: usize = 2;
+const AWAY: *mut () = ptr::without_provenance_mut(2);
 
 /// What senders and receiver share.
 ///
@@ -156,7 +156,7 @@ pub(crate) struct Shared<T> {
     /// The receiver went where nobody could wait for its senders: what is left is to be dropped.
     pub(crate) orphaned: AtomicBool,
     /// Where the receiver is: see the invariants.
-    place: AtomicUsize,
+    place: AtomicPtr<()>,
     /// The coroutine of the domain that was the last to wait in `recv`.
     listener: UnsafeCell<Option<TaskRef>>,
     /// A message that is laid before the receiver while it is polled.
@@ -215,12 +215,12 @@ impl<T> Shared<T> {
         let place = self.place.load(Relaxed);
         // Of what the current thread has sent before, nothing is in a lane: that was followed by a
         // signal, which took the waiter out. Nobody waits at `AWAY`.
-        if !self.receiver.is_waiting_at(ptr::without_provenance(place)) {
+        if !self.receiver.is_waiting_at(place) {
             return None;
         }
-        // SAFETY: By the type's invariants, of which only this one is left.
-        let listener = unsafe { (*self.listener.get()).as_ref().unwrap_unchecked() };
-        let header = listener.header();
+        // SAFETY: By the type's invariants, of which only this one is left, it is the header of
+        // `listener`, whose reference keeps it valid.
+        let header = unsafe { &*place.cast::<Header>() };
         // That it is neither new, done, nor to be dropped is said by its being idle, too; who aborts
         // it right now might as well have come later.
         header.state().is_idle().then_some(NonNull::from(header))
@@ -238,7 +238,8 @@ impl<T> Shared<T> {
         // SAFETY: By the type's invariant; there is nothing to drop.
         unsafe { (*self.direct.get()).write(message) };
         // INVARIANT: It holds a message.
-        self.place.store(context, Relaxed);
+        self.place
+            .store(ptr::without_provenance_mut(context), Relaxed);
     }
 
     /// What was [laid](Self::lay) before the receiver, if it was not taken; the receiver is elsewhere.
@@ -259,7 +260,7 @@ impl<T> Shared<T> {
     /// domain is being polled with; `None` for any other context.
     #[inline(always)]
     pub(crate) fn laid(&self, context: usize) -> Option<Laid> {
-        match self.place.load(Relaxed).wrapping_sub(context) {
+        match self.place.load(Relaxed).addr().wrapping_sub(context) {
             0 => Some(Laid::Whole),
             1 => Some(Laid::Taken),
             _ => None,
@@ -274,7 +275,9 @@ impl<T> Shared<T> {
     #[inline(always)]
     pub(crate) unsafe fn take_laid(&self, context: usize) -> T {
         // INVARIANT: We take it. Who was given the executor's context is the runner.
-        self.place.store(context.wrapping_add(1), Relaxed);
+        let _ = context;
+        let place = self.place.load(Relaxed);
+        self.place.store(place.wrapping_byte_add(1), Relaxed);
         // SAFETY: Per the function's contract.
         unsafe { (*self.direct.get()).assume_init_read() }
     }
@@ -283,7 +286,7 @@ impl<T> Shared<T> {
     /// wait, unless it waits again in `listener`.
     #[inline(always)]
     pub(crate) fn note_place(&self, listener: NonNull<Header>) {
-        if self.place.load(Relaxed) != listener.addr().get() {
+        if self.place.load(Relaxed) != listener.as_ptr().cast() {
             self.place.store(AWAY, Relaxed);
         }
     }
@@ -306,7 +309,7 @@ impl<T> Shared<T> {
     #[inline(always)]
     fn waits_as(&self, me: *const Header) -> bool {
         if self.receiver.is_waiting_at(me.cast()) {
-            self.place.store(me.addr(), Relaxed);
+            self.place.store(me.cast_mut().cast(), Relaxed);
             return true;
         }
         false
@@ -356,7 +359,8 @@ impl<T> Shared<T> {
                 let old = listener.replace(TaskRef::of(me));
                 drop(old);
             }
-            self.place.store(ptr::from_ref(me).addr(), Relaxed);
+            self.place
+                .store(ptr::from_ref(me).cast_mut().cast(), Relaxed);
         }
         false
     }
@@ -432,7 +436,7 @@ pub(crate) fn mailbox<T: Send + 'static>(
             receiver: WaitCell::new(),
             closed: AtomicBool::new(false),
             orphaned: AtomicBool::new(false),
-            place: AtomicUsize::new(AWAY),
+            place: AtomicPtr::new(AWAY),
             listener: UnsafeCell::new(None),
             direct: UnsafeCell::new(MaybeUninit::uninit()),
             senders: AtomicUsize::new(1),

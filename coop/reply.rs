@@ -177,6 +177,12 @@ impl<R> Slots<R> {
         self.own.cell.is_free().then_some(&self.own)
     }
 
+    /// What [`own`](Self::own) has returned.
+    #[inline(always)]
+    pub(crate) fn own_again(&self) -> &Slot<R> {
+        &self.own
+    }
+
     /// A free slot for a call that the caller, `me`, runs itself.
     ///
     /// # Safety
@@ -341,17 +347,31 @@ impl<R> Reply<R> {
     }
 
     /// Answers. `Err` hands the value back: the caller has gone. Any context but NMI.
-    #[inline]
+    #[inline(always)]
     pub fn send(self, value: R) -> Result<(), R> {
         let this = ManuallyDrop::new(self);
         let slot = this.slot();
         // SAFETY: Until the call is complete, the value is the receiver's.
         unsafe { (*slot.value.get()).write(value) };
+        if slot.cell.complete_inline(this_runner(), true) {
+            return Ok(());
+        }
+        // SAFETY: The value is in place.
+        unsafe { Self::send_elsewhere(this) }
+    }
+
+    /// Answers a caller that does not run us.
+    ///
+    /// # Safety
+    ///
+    /// The value is in place.
+    #[inline(never)]
+    unsafe fn send_elsewhere(this: ManuallyDrop<Self>) -> Result<(), R> {
         if this.complete(true) {
             return Ok(());
         }
         // SAFETY: The value came too late, and is ours again.
-        let value = unsafe { (*slot.value.get()).assume_init_read() };
+        let value = unsafe { (*this.slot().value.get()).assume_init_read() };
         // SAFETY: `complete` said so; `this` is not used any more.
         unsafe { this.outlived() };
         Err(value)
@@ -360,11 +380,7 @@ impl<R> Reply<R> {
     /// `false` if the caller has gone. If not, neither slot nor slots may be touched any more.
     #[inline(always)]
     fn complete(&self, value: bool) -> bool {
-        let cell = &self.slot().cell;
-        if cell.complete_inline(context::this_task().cast_const().cast(), value) {
-            return true;
-        }
-        match cell.complete(value) {
+        match self.slot().cell.complete(value) {
             Complete::Done(waiter) => {
                 if let Some(waiter) = waiter {
                     waiter.wake();
@@ -404,11 +420,17 @@ impl<R> Reply<R> {
 
 impl<R> Drop for Reply<R> {
     fn drop(&mut self) {
-        if !self.complete(false) {
+        if !self.slot().cell.complete_inline(this_runner(), false) && !self.complete(false) {
             // SAFETY: `complete` said so, and we are being dropped.
             unsafe { self.outlived() };
         }
     }
+}
+
+/// Who we run for, if that is the thread that we run on.
+#[inline(always)]
+fn this_runner() -> *const () {
+    context::this_task().cast_const().cast()
 }
 
 /// The future of [`Reply::abandoned`]. Cancel-safe.

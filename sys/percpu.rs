@@ -162,7 +162,8 @@ pub(super) fn sleepable_task() -> *mut bindings::task_struct {
         if x86::preempt_count() != 0 || x86::irqs_disabled() {
             return core::ptr::null_mut();
         }
-        let task = x86::current();
+        // Not for the whole of a loop of the caller's, where it is in nobody's register.
+        let task = x86::current_now();
         #[cfg(CONFIG_PREEMPT_RCU)]
         // SAFETY: The current thread is valid; only the thread itself changes the field.
         if unsafe { (*task).rcu_read_lock_nesting } != 0 {
@@ -318,6 +319,21 @@ mod x86 {
                 "mov {}, qword ptr gs:[rip + const_current_task]",
                 out(reg) task,
                 options(pure, nomem, nostack, preserves_flags)
+            );
+        }
+        task
+    }
+
+    /// [`current`], read here and now.
+    #[inline(always)]
+    pub(super) fn current_now() -> *mut bindings::task_struct {
+        let task: *mut bindings::task_struct;
+        // SAFETY: As in `current`.
+        unsafe {
+            asm!(
+                "mov {}, qword ptr gs:[rip + const_current_task]",
+                out(reg) task,
+                options(nomem, nostack, preserves_flags)
             );
         }
         task

@@ -112,6 +112,25 @@ impl Mark {
         unsafe { (&raw mut (*me).preempt_notifiers.first).write_volatile(self.link()) };
     }
 
+    /// [`clear`](Self::clear) after [`set_first`](Self::set_first).
+    ///
+    /// # Safety
+    ///
+    /// As for [`clear`](Self::clear), and it was set by [`set_first`](Self::set_first).
+    #[inline(always)]
+    pub unsafe fn clear_first(&self, me: *mut task_struct) {
+        // SAFETY: The current thread is valid, and only the thread itself changes its list. What
+        // came before us, if anything is still there, has set our back link; nothing follows.
+        unsafe {
+            let first = &raw mut (*me).preempt_notifiers.first;
+            if *first == self.link() {
+                first.write_volatile(ptr::null_mut());
+            } else {
+                self.clear_among_others(first);
+            }
+        }
+    }
+
     /// Takes the mark away from the current thread, `me`.
     ///
     /// # Safety

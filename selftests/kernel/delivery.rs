@@ -16,6 +16,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("delivery.threads_that_share_a_sender", shared_sender),
     ("delivery.interrupts_amid_a_post", interrupts_amid_a_post),
     ("delivery.senders_go_first", senders_go_first),
+    ("delivery.lanes_take_turns", lanes_take_turns),
     (
         "delivery.undelivered_are_dropped_once",
         undelivered_are_dropped,
@@ -307,6 +308,33 @@ fn interrupts_amid_a_post(log: &mut Log) -> Result {
         sent.iter().all(|n| *n > 0),
         "nothing came from interrupts"
     );
+    Ok(())
+}
+
+/// Invariant 5: a sender that has sent a lot does not keep others waiting until it is all received.
+fn lanes_take_turns(log: &mut Log) -> Result {
+    const EACH: u32 = 64;
+    let domain = domain(c"delivery")?;
+    let (tx, mut rx) = domain.mailbox_with::<u32>(room(EACH as usize))?;
+    for cpu in 0..2 {
+        sys::move_to(cpu)?;
+        let tx = tx.clone();
+        for _ in 0..EACH {
+            tx.try_post(cpu)?;
+        }
+    }
+    let (mut left, mut last, mut row) = ([EACH; 2], u32::MAX, 0);
+    while left != [0, 0] {
+        let from = rx.try_recv().ok_or(ENODATA)?;
+        row = if from == last { row + 1 } else { 1 };
+        last = from;
+        check!(
+            log,
+            row <= 16 || left[1 - from as usize] == 0,
+            "{row} of CPU {from} in a row, {left:?} left"
+        );
+        left[from as usize] -= 1;
+    }
     Ok(())
 }
 

@@ -15,6 +15,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("fault.afterwards_definite_errors", afterwards),
     ("fault.replies_in_other_hands", replies_in_other_hands),
     ("fault.on_the_thread_of_a_caller", on_a_callers_thread),
+    ("fault.the_home_thread_sees_it", home_sees_it),
     ("fault.under_callers_of_all_cpus", under_callers),
 ];
 
@@ -259,6 +260,45 @@ fn on_a_callers_thread(log: &mut Log) -> Result {
     check!(log, handle.is_closed());
     // Its name is free again.
     check!(log, domain(c"fault").is_ok());
+    Ok(())
+}
+
+/// The home thread, which waits for the baton while a caller dies with it, ends, rather than look
+/// for work for ever.
+fn home_sees_it(log: &mut Log) -> Result {
+    let ending = Domain::builder(c"fault", crate::owner())
+        .spin(Spin::UpTo(1000))
+        .build()?;
+    let (caller, mut requests) = ending.call_mailbox::<u32, u32>()?;
+    let (inside, go) = (flag()?, flag()?);
+    let (i, g) = (inside.clone(), go.clone());
+    ending
+        .spawn(c"server", async move {
+            if requests.recv().await.is_some() {
+                i.set();
+                g.wait();
+                die();
+            }
+        })?
+        .detach();
+    settle(&ending)?;
+    let dies = Worker::start(None, move || caller.call(1).map(drop))?;
+    check!(log, inside.wait());
+    let contended = ending.stats().contended.get();
+    ending.spawn(c"wakes it", async {})?.detach();
+    let waits = eventually(LONG, || ending.stats().contended.get() > contended);
+    check!(log, waits, "the home thread does not wait for the baton");
+    go.set();
+    check!(log, dies.dies());
+    check!(log, eventually(LONG, || ending.is_faulted()));
+    sys::sleep_ms(20);
+    let looks = || {
+        let s = ending.stats();
+        s.spin_misses.get().wrapping_add(s.spin_hits.get())
+    };
+    let before = looks();
+    sys::sleep_ms(20);
+    check_eq!(log, looks(), before);
     Ok(())
 }
 

@@ -15,6 +15,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("inline.the_caller_runs_the_coroutine", caller_runs),
     ("inline.no_wake_up_and_no_switch", no_wake_up),
     ("inline.a_dedicated_domain_is_not_run_by_callers", dedicated),
+    ("inline.a_caller_that_yields_is_not_late", yields),
     ("inline.call_by_home_leaves_it_to_the_home_thread", by_home),
     ("inline.callers_of_all_cpus", all_cpus),
     ("inline.behind_what_was_sent_before", in_order),
@@ -111,6 +112,60 @@ fn dedicated(log: &mut Log) -> Result {
     }
     for thread in threads {
         check_eq!(log, thread.join(3 * LONG), Some(true));
+    }
+    check_eq!(log, domain.stats().inline_calls.get(), 0);
+    Ok(())
+}
+
+/// A caller may yield its CPU to the home thread: also where that does not answer at once, does not
+/// get the CPU before a real-time caller sleeps, or has others beside it.
+fn yields(log: &mut Log) -> Result {
+    let domain = Domain::builder(c"inline", crate::owner())
+        .dedicated()
+        .cpu(0)
+        .build()?;
+    let (caller, mut requests) = domain.call_mailbox::<u32, u32>()?;
+    domain
+        .spawn(c"server", async move {
+            while let Some(request) = requests.recv().await {
+                let (ms, reply) = request.into_parts();
+                if ms != 0 {
+                    sys::sleep_ms(ms);
+                }
+                let _ = reply.send(ms);
+            }
+        })?
+        .detach();
+    settle(&domain)?;
+    let calls = |caller: &Caller<u32, u32>| {
+        (0..100).all(|_| caller.call(0) == Ok(0)) && (0..5).all(|_| caller.call(3) == Ok(3))
+    };
+    for (fifo, hog) in [(false, false), (true, false), (false, true)] {
+        let stop = flag()?;
+        let s = stop.clone();
+        let other = if hog {
+            Some(Worker::start(Some(0), move || {
+                while !s.is_set() {
+                    sys::busy(50);
+                    sys::cond_resched();
+                }
+            })?)
+        } else {
+            None
+        };
+        let c = caller.clone();
+        let thread = Worker::start(Some(0), move || {
+            if fifo {
+                sys::become_fifo();
+            }
+            calls(&c)
+        })?;
+        let done = thread.join(LONG);
+        stop.set();
+        check!(log, done == Some(true), "fifo {fifo}, hog {hog}: {done:?}");
+        if let Some(other) = other {
+            check!(log, other.join(LONG).is_some());
+        }
     }
     check_eq!(log, domain.stats().inline_calls.get(), 0);
     Ok(())
