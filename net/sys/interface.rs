@@ -233,9 +233,11 @@ impl Interface {
     /// What the stack was told last by [`set_link`](Self::set_link). Any context.
     pub(crate) fn link(&self) -> Link {
         let mut link = Link::default();
-        // SAFETY: `dev` is valid; all three are written.
-        link.up =
-            unsafe { ffi::coop_net_link(self.as_ptr(), &mut link.mbits, &mut link.full_duplex) };
+        let Link {
+            mbits, full_duplex, ..
+        } = &mut link;
+        // SAFETY: `dev` is valid; both are written.
+        link.up = unsafe { ffi::coop_net_link(self.as_ptr(), mbits, full_duplex) };
         link
     }
 

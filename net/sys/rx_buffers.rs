@@ -170,17 +170,19 @@ impl RxBuffers {
         else {
             return false;
         };
+        if len > self.size {
+            return false;
+        }
         // SAFETY: By the type's invariant, and there are so many bytes in both.
-        len <= self.size
-            && unsafe {
-                ffi::coop_net_rx_holds(
-                    raw_device(&self.dev),
-                    buffer.memory.as_ptr(),
-                    buffer.dma,
-                    bytes.as_ptr(),
-                    len,
-                )
-            }
+        unsafe {
+            ffi::coop_net_rx_holds(
+                raw_device(&self.dev),
+                buffer.memory.as_ptr(),
+                buffer.dma,
+                bytes.as_ptr(),
+                len,
+            )
+        }
     }
 
     /// Empties all slots. The device must not write to them any more.
