@@ -255,6 +255,7 @@ impl<Q: Send + 'static, R: Send + 'static> Caller<Q, R> {
 /// The same result in a place of its own, so that the compiler keeps that of a fast path, which this
 /// is the other end of, in registers.
 #[inline(always)]
+#[allow(clippy::needless_match)] // See above.
 pub(crate) fn apart<R>(result: Result<R>) -> Result<R> {
     match result {
         Ok(value) => Ok(value),

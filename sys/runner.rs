@@ -54,6 +54,7 @@ pub struct Mark {
 
 impl Mark {
     /// A mark that is not set.
+    #[allow(clippy::new_without_default)]
     pub fn new() -> Self {
         Mark {
             notifier: UnsafeCell::new(preempt_notifier {
