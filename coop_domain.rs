@@ -39,6 +39,8 @@ pub mod domain;
 mod errand;
 #[path = "coop/executor.rs"]
 pub mod executor;
+#[path = "coop/group.rs"]
+pub mod group;
 #[path = "coop/home.rs"]
 mod home;
 #[path = "coop/inline.rs"]
@@ -59,10 +61,15 @@ pub mod reply;
 mod reply_state;
 #[path = "coop/room.rs"]
 mod room;
+#[allow(dead_code, unreachable_pub)] // Shared with selftests/host.
+#[path = "coop/run_queue.rs"]
+pub mod run_queue;
 #[path = "coop/sender.rs"]
 pub mod sender;
 #[path = "coop/signal.rs"]
 pub mod signal;
+#[path = "coop/slice.rs"]
+pub mod slice;
 #[path = "coop/stats.rs"]
 pub mod stats;
 #[path = "coop/sync/mod.rs"]
@@ -90,15 +97,18 @@ pub use crate::bh::Level;
 pub use crate::call::Caller;
 pub use crate::cell::DomainCell;
 pub use crate::domain::{Builder, Domain, Handle};
+pub use crate::group::Group;
 pub use crate::home::Spin;
 pub use crate::irq::{IrqLine, Top};
 pub use crate::mailbox::Capacity;
 pub use crate::receiver::Receiver;
 pub use crate::reply::{Reply, Request};
+pub use crate::run_queue::Priority;
 pub use crate::sender::{PostError, PostErrorKind, Sender};
 pub use crate::signal::Signal;
+pub use crate::slice::Slice;
 pub use crate::sys::thread::Policy;
-pub use crate::task::{JoinHandle, TASK_HEADER_BYTES};
+pub use crate::task::{set_priority, JoinHandle, TASK_HEADER_BYTES};
 pub use crate::yield_now::yield_now;
 
 use crate::sys::module::GoingNotifier;
@@ -108,9 +118,9 @@ use kernel::prelude::*;
 /// What drivers use.
 pub mod prelude {
     pub use crate::{
-        yield_now, Builder, Caller, Capacity, Domain, DomainCell, Handle, IrqLine, JoinHandle,
-        Level, Policy, PostError, PostErrorKind, Receiver, Reply, Request, Sender, Signal, Spin,
-        Top,
+        set_priority, yield_if_needed, yield_now, Builder, Caller, Capacity, Domain, DomainCell,
+        Group, Handle, IrqLine, JoinHandle, Level, Policy, PostError, PostErrorKind, Priority,
+        Receiver, Reply, Request, Sender, Signal, Slice, Spin, Top,
     };
 }
 

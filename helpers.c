@@ -184,6 +184,12 @@ void coop_cond_resched(void)
 }
 EXPORT_SYMBOL_GPL(coop_cond_resched);
 
+bool coop_need_resched(void)
+{
+	return need_resched();
+}
+EXPORT_SYMBOL_GPL(coop_need_resched);
+
 /* Cheap and only ever compared with itself; 0 where the CPU has no counter. */
 u64 coop_cycles(void)
 {

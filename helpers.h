@@ -40,6 +40,7 @@ unsigned int coop_nr_cpus_online(void);
 void coop_set_state(unsigned int state);
 bool coop_fatal_signal_pending(void);
 void coop_cond_resched(void);
+bool coop_need_resched(void);
 u64 coop_cycles(void);
 void coop_get_task(struct task_struct *task);
 void coop_put_task(struct task_struct *task);

@@ -11,6 +11,7 @@ use crate::mailbox::{self, Capacity};
 use crate::receiver::Receiver;
 use crate::registry;
 use crate::reply::Request;
+use crate::run_queue::Priority;
 use crate::sender::Sender;
 use crate::sys::context::Context as Where;
 use crate::sys::module::{ModuleId, ModuleRef};
@@ -186,7 +187,21 @@ impl Domain {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        spawn(&self.executor, name, future)
+        spawn(&self.executor, name, Priority::NORMAL, future)
+    }
+
+    /// Spawns a coroutine with a priority of its own; see [`Handle::spawn`].
+    pub fn spawn_at<F>(
+        &self,
+        priority: Priority,
+        name: &'static CStr,
+        future: F,
+    ) -> Result<JoinHandle<F::Output>>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        spawn(&self.executor, name, priority, future)
     }
 
     /// Makes a mailbox whose receiver is for a coroutine of this domain. Task context, sleeps.
@@ -266,7 +281,21 @@ impl Handle {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        spawn(&self.0, name, future)
+        spawn(&self.0, name, Priority::NORMAL, future)
+    }
+
+    /// Spawns a coroutine with a priority of its own; see [`spawn`](Self::spawn).
+    pub fn spawn_at<F>(
+        &self,
+        priority: Priority,
+        name: &'static CStr,
+        future: F,
+    ) -> Result<JoinHandle<F::Output>>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        spawn(&self.0, name, priority, future)
     }
 
     /// Whether the domain is gone. Any context.
@@ -288,13 +317,15 @@ impl Handle {
 fn spawn<F>(
     executor: &Arc<Executor>,
     name: &'static CStr,
+    priority: Priority,
     future: F,
 ) -> Result<JoinHandle<F::Output>>
 where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
-    let (header, task) = task::allocate(executor.clone(), name, future, Where::current())?;
+    let context = Where::current();
+    let (header, task) = task::allocate(executor.clone(), name, future, context, priority)?;
     // SAFETY: `task` is the second reference for a future with this output.
     let join = unsafe { JoinHandle::new(task) };
     // SAFETY: The coroutine was born scheduled, and the first reference is the executor's.

@@ -8,6 +8,7 @@
 use crate::bh::Level;
 use crate::bh_baton::BhBaton;
 use crate::errand::Errands;
+use crate::run_queue::{List, Priority, RunQueue};
 use crate::stats::Stats;
 use crate::sys::baton::Baton;
 use crate::sys::bh;
@@ -18,7 +19,7 @@ use crate::sys::thread::Thread;
 use crate::task::{self, End, Header};
 use crate::task_state::Start;
 use crate::teardown::{Purge, Ward};
-use crate::wake_queue::{LocalQueue, Push, WakeQueue};
+use crate::wake_queue::{Link, Push, WakeQueue};
 use crate::waker::{with_context, PollContext};
 use core::cell::UnsafeCell;
 use core::mem::ManuallyDrop;
@@ -30,20 +31,26 @@ use kernel::prelude::*;
 use kernel::str::CString;
 use kernel::sync::{new_spinlock, Arc, Completion, SpinLock};
 
-/// Polls between two looks at what was woken from outside.
-const ROUND: usize = 8;
-
 /// Rounds between two looks at whether to stop, and whether other threads want the CPU.
-const ROUNDS: usize = 8;
+const ROUNDS: usize = 4;
 
 /// Polls for others that an inline caller makes before it leaves them to the home thread.
 pub(crate) const INLINE_BUDGET: usize = 16;
 
 /// What only the runner touches.
 pub(crate) struct Local {
-    pub(crate) queue: LocalQueue,
+    pub(crate) queue: RunQueue,
+    /// The timer tick at the last look.
+    tick: usize,
     /// The newest of all coroutines that were seen and have not ended.
     pub(crate) all: *const Header,
+}
+
+/// The priority of the coroutine that `link` belongs to.
+#[inline(always)]
+pub(crate) fn priority_of(link: NonNull<Link>) -> Priority {
+    // SAFETY: Only valid coroutines are queued, and they begin with their link.
+    unsafe { link.cast::<Header>().as_ref() }.state().priority()
 }
 
 /// Stands for "none before" in the list of all coroutines; null is "not in the list".
@@ -150,7 +157,8 @@ impl Executor {
             mark: Mark::new(),
             context <- PollContext::new(this.as_ptr()),
             local: UnsafeCell::new(Local {
-                queue: LocalQueue::new(),
+                queue: RunQueue::new(),
+                tick: 0,
                 all: ptr::null(),
             }),
             stats: Stats::new(),
@@ -299,13 +307,16 @@ impl Executor {
     unsafe fn push_local(&self, header: NonNull<Header>) {
         // SAFETY: We are the runner, and do not call driver code while the reference lives. The
         // executor's reference keeps the coroutine valid.
-        unsafe { (*self.local.get()).queue.push(header.cast()) };
+        unsafe {
+            let queue = &mut (*self.local.get()).queue;
+            queue.push(header.cast(), header.as_ref().state().priority());
+        }
     }
 
     /// # Safety
     ///
     /// The caller owns the coroutine's link.
-    #[inline]
+    #[inline(never)]
     unsafe fn push_remote(&self, header: NonNull<Header>) -> bool {
         // SAFETY: The executor's reference keeps the coroutine valid.
         match unsafe { self.queue.0.push(header.cast()) } {
@@ -410,11 +421,14 @@ impl Executor {
     pub(crate) fn collect(&self) {
         let batch = self.queue.0.take();
         // SAFETY: Only called by the runner; no driver code runs while the reference lives.
-        let n = unsafe { &mut *self.local.get() }.queue.append(batch);
+        let n = unsafe { &mut *self.local.get() }
+            .queue
+            .append(batch, priority_of);
         self.stats.wakes_remote.add(n as u64);
     }
 
-    #[inline(always)]
+    /// Takes out what is next. Runner only.
+    #[inline]
     pub(crate) fn pop(&self) -> Option<NonNull<Header>> {
         // SAFETY: As in `collect`.
         unsafe { &mut *self.local.get() }
@@ -423,33 +437,35 @@ impl Executor {
             .map(NonNull::cast)
     }
 
+    /// What the runner alone touches.
+    ///
+    /// # Safety
+    ///
+    /// The caller is the runner, and calls no driver code while the reference lives.
+    #[inline(always)]
+    #[allow(clippy::mut_from_ref)] // See `local`.
+    unsafe fn run_queue(&self) -> &mut RunQueue {
+        // SAFETY: Per the function's contract.
+        unsafe { &mut (*self.local.get()).queue }
+    }
+
     /// Runs coroutines until none is ready (`false`) or the budget is used up (`true`). Runner only.
     pub(crate) fn run_some(&self) -> bool {
         with_context(self, |cx| {
-            let mut tick = self.stats.start_batch();
+            self.start_batch();
             let mut polls: usize = 0;
             let mut more = true;
             for _ in 0..ROUNDS {
                 if self.queue.0.has_work() {
                     self.collect();
                 }
-                let mut left = ROUND;
-                while left != 0 {
-                    let Some(header) = self.pop() else {
-                        break;
-                    };
-                    // SAFETY: We are the runner, and it just came out of the queue.
-                    unsafe { self.run_one(header, cx) };
-                    left = left.wrapping_sub(1);
-                    if context::ticks() != tick {
-                        tick = self.stats.tick_passed(tick, || self.last_name());
-                    }
-                }
-                polls = polls.wrapping_add(ROUND.wrapping_sub(left));
-                if left != 0 && !self.queue.0.has_work() {
+                let n = self.run_round(cx);
+                if n == 0 {
                     more = false;
                     break;
                 }
+                polls = polls.wrapping_add(n);
+                self.look_at_clock(n);
             }
             if polls == 1 {
                 self.stats.polled(|| self.last_name());
@@ -457,6 +473,98 @@ impl Executor {
             self.stats.queued_polls.add(polls as u64);
             more
         })
+    }
+
+    /// Polls begin, of which those that take long are noted. Runner only.
+    #[inline(always)]
+    fn start_batch(&self) {
+        // SAFETY: We are the runner.
+        unsafe { (*self.local.get()).tick = self.stats.start_batch() };
+    }
+
+    /// Notes it if the last `polls` polls took long. Runner only.
+    #[inline(always)]
+    fn look_at_clock(&self, polls: usize) {
+        // SAFETY: We are the runner.
+        let tick = unsafe { &mut (*self.local.get()).tick };
+        if context::ticks() != *tick {
+            *tick = self.stats.tick_passed(*tick, polls, || self.last_name());
+        }
+    }
+
+    /// Polls those whose turn it is; returns how many polls that were. Runner only.
+    #[inline(always)]
+    fn run_round(&self, cx: &mut Context<'_>) -> usize {
+        // SAFETY: We are the runner.
+        match unsafe { self.run_queue() }.pick() {
+            None => 0,
+            Some(Priority::NORMAL) => {
+                // SAFETY: As above.
+                unsafe { self.run_queue() }.start_round(self.stats.is_watching());
+                self.run_normal(cx);
+                // SAFETY: As above.
+                unsafe { self.run_queue() }.end_round()
+            }
+            Some(priority) => {
+                self.run_other(priority, cx);
+                1
+            }
+        }
+    }
+
+    /// Polls those of normal priority until the round is over, or none is ready. Runner only.
+    #[inline(always)]
+    fn run_normal(&self, cx: &mut Context<'_>) {
+        const NORMAL: Priority = Priority::NORMAL;
+        // SAFETY: We are the runner.
+        let Some(mut first) = unsafe { self.run_queue() }.list(NORMAL).first() else {
+            return;
+        };
+        loop {
+            let header = first.cast::<Header>();
+            // SAFETY: The executor's reference keeps it valid.
+            if unsafe { header.as_ref() }.state().has_yielded() {
+                // SAFETY: We are the runner, and it is the first of this list.
+                if unsafe { self.run_yielded(header, NORMAL, cx) } {
+                    // SAFETY: It is the last now, and followed by the first.
+                    first = unsafe { List::after(first) };
+                    // SAFETY: We are the runner.
+                    if !unsafe { self.run_queue() }.step() {
+                        return;
+                    }
+                    continue;
+                }
+            } else {
+                // SAFETY: As above.
+                unsafe { self.run_woken(header, NORMAL, cx) };
+            }
+            // SAFETY: As above.
+            if !unsafe { self.run_queue() }.step() {
+                return;
+            }
+            // SAFETY: As above.
+            match unsafe { self.run_queue() }.list(NORMAL).first() {
+                Some(next) => first = next,
+                None => return,
+            }
+        }
+    }
+
+    /// Polls the first of a priority whose list is not empty. Runner only.
+    #[inline(never)]
+    fn run_other(&self, priority: Priority, cx: &mut Context<'_>) {
+        // SAFETY: We are the runner.
+        if let Some(first) = unsafe { self.run_queue() }.list(priority).first() {
+            let header = first.cast::<Header>();
+            // SAFETY: The executor's reference keeps it valid.
+            if unsafe { header.as_ref() }.state().has_yielded() {
+                // SAFETY: We are the runner, and it is the first of this list.
+                let _ = unsafe { self.run_yielded(header, priority, cx) };
+            } else {
+                // SAFETY: As above.
+                unsafe { self.run_woken(header, priority, cx) };
+            }
+        }
     }
 
     /// The name of the coroutine that was polled last. Runner only.
@@ -479,15 +587,16 @@ impl Executor {
     pub(crate) fn run_until(&self, budget: usize, done: impl Fn() -> bool) -> usize {
         let mut left = budget;
         with_context(self, |cx| {
+            self.start_batch();
             while left != 0 && !done() {
                 if self.queue.0.has_work() {
                     self.collect();
                 }
-                let Some(header) = self.pop() else {
+                // SAFETY: We are the runner.
+                let Some(priority) = unsafe { self.run_queue() }.pick() else {
                     return;
                 };
-                // SAFETY: We are the runner, and it just came out of the queue.
-                unsafe { self.run_one(header, cx) };
+                self.run_other(priority, cx);
                 self.stats.queued_polls.add(1);
                 left = left.wrapping_sub(1);
             }
@@ -495,36 +604,79 @@ impl Executor {
         left
     }
 
+    /// Polls a coroutine that let others run before, where it is in its list; whether it does
+    /// so again, and is the last now.
+    ///
     /// # Safety
     ///
-    /// The caller is the runner, and `header` came out of a queue.
+    /// The caller is the runner, and `header` is the first of the list of `priority`.
     #[inline(always)]
-    unsafe fn run_one(&self, header: NonNull<Header>, cx: &mut Context<'_>) {
-        // SAFETY: The executor's reference keeps it valid.
-        let task = unsafe { header.as_ref() };
-        if !task.state().start_poll().is_plain() {
-            // SAFETY: Per the function's contract.
-            if !unsafe { self.begin_special(header) } {
-                return;
-            }
-        }
+    unsafe fn run_yielded(
+        &self,
+        header: NonNull<Header>,
+        priority: Priority,
+        cx: &mut Context<'_>,
+    ) -> bool {
         self.runner.0.polling.store(header.as_ptr(), Relaxed);
         // SAFETY: We are the runner, and it is not `DONE`.
         let poll = unsafe { Header::poll(header, cx) };
-        if poll.is_ready() {
-            // SAFETY: As above. It is in no queue: what woke it during the poll left that to us.
-            unsafe { self.retire(header, End::Ready, false) };
-        } else if self.runner.0.yielded.load(Relaxed) {
+        // Others may have been queued behind it, but it is still the first.
+        if poll.is_pending() && self.runner.0.yielded.load(Relaxed) {
             self.runner.0.yielded.store(false, Relaxed);
-            // SAFETY: We are the runner; it is not `IDLE`, so that nobody else queues it.
-            unsafe { self.push_local(header) };
-        } else if !task.state().end_poll() {
             // SAFETY: As above.
+            unsafe { self.run_queue().list(priority).turn(header.cast()) };
+            return true;
+        }
+        // SAFETY: As above.
+        unsafe { self.end_yielded(header, priority, poll.is_ready()) };
+        self.look_at_clock(1);
+        false
+    }
+
+    /// A coroutine that let others run before awaits something, or is ready.
+    ///
+    /// # Safety
+    ///
+    /// The caller is the runner, and `header`, just polled, is the first of the list of `priority`.
+    #[inline(never)]
+    unsafe fn end_yielded(&self, header: NonNull<Header>, priority: Priority, ready: bool) {
+        // SAFETY: Per the function's contract.
+        unsafe { self.run_queue().remove(header.cast(), priority) };
+        if ready {
+            // SAFETY: As above. It is in no queue, and not idle.
+            unsafe { self.retire(header, End::Ready, false) };
+            return;
+        }
+        // SAFETY: The executor's reference keeps it valid.
+        if !unsafe { header.as_ref() }.state().end_poll() {
+            // SAFETY: We are the runner; it is not `IDLE`, so that nobody else queues it.
             unsafe { self.push_local(header) };
         }
     }
 
-    /// Polls a coroutine that awaits something, for a caller that has something for it.
+    /// Takes a coroutine that was woken from its list, and polls it.
+    ///
+    /// # Safety
+    ///
+    /// The caller is the runner, and `header` is the first of the list of `priority`.
+    #[inline(always)]
+    unsafe fn run_woken(&self, header: NonNull<Header>, priority: Priority, cx: &mut Context<'_>) {
+        // SAFETY: Per the function's contract. From `start_poll` on it may be queued again.
+        unsafe { self.run_queue().remove(header.cast(), priority) };
+        // SAFETY: The executor's reference keeps it valid.
+        if !unsafe { header.as_ref() }.state().start_poll().is_plain() {
+            // SAFETY: Per the function's contract.
+            if !unsafe { self.begin_special(header, priority) } {
+                return;
+            }
+        }
+        // SAFETY: We are the runner, and it is not `DONE`.
+        unsafe { self.poll_in_place(header, cx) };
+        self.look_at_clock(1);
+    }
+
+    /// Polls a coroutine that is in no queue, and may be queued meanwhile: one that came out of its
+    /// queue, or, for a caller that has something for it, one that awaits something.
     ///
     /// # Safety
     ///
@@ -555,8 +707,12 @@ impl Executor {
             // SAFETY: Per the function's contract.
             unsafe { self.retire(header, End::Ready, queued) };
         } else {
+            // It only lets others run, for the first time.
             self.runner.0.yielded.store(false, Relaxed);
-            task.wake();
+            if task.state().stay() {
+                // SAFETY: We are the runner, and `stay` said that the link is ours.
+                unsafe { self.push_local(header) };
+            }
         }
     }
 
@@ -574,22 +730,39 @@ impl Executor {
         self.stats.polled(|| self.last_name());
     }
 
-    /// A coroutine that is new, is to be dropped, or is gone; whether to poll it.
+    /// A coroutine that is new, is to be dropped, has moved, or is gone; whether to poll it.
     ///
     /// # Safety
     ///
-    /// The caller is the runner, and `header` came out of a queue.
+    /// The caller is the runner, and `header` came out of the list of `priority`, idle now.
     #[cold]
-    unsafe fn begin_special(&self, header: NonNull<Header>) -> bool {
+    #[inline(never)]
+    unsafe fn begin_special(&self, header: NonNull<Header>, priority: Priority) -> bool {
         // SAFETY: The executor's reference keeps it valid.
         let task = unsafe { header.as_ref() };
         self.link(task);
         match task.state().flags().start() {
-            Start::Poll => return true,
-            // SAFETY: We are the runner, it is linked and not `DONE`, and in no queue.
-            Start::Cancel => unsafe { self.retire(header, End::Cancel, false) },
-            // SAFETY: The executor's reference, which outlived the coroutine for the queue's sake.
-            Start::Reap => unsafe { task::put(header) },
+            Start::Poll => {
+                task.state().no_longer_moved();
+                if task.state().priority() == priority {
+                    return true;
+                }
+                // It is the turn of others here, or it would have come earlier.
+                task.wake();
+            }
+            Start::Cancel => {
+                let queued = task.state().seize();
+                // SAFETY: We are the runner, it is linked and not `DONE`.
+                unsafe { self.retire(header, End::Cancel, queued) };
+            }
+            Start::Reap => {
+                // `start_poll` has made it look idle: it may have been queued once more.
+                if !task.state().seize() {
+                    // SAFETY: The executor's reference, which outlived the coroutine for the
+                    // queue's sake.
+                    unsafe { task::put(header) };
+                }
+            }
         }
         false
     }

@@ -3,7 +3,7 @@
 //! Counters of a domain: written by its runner alone, read by anybody.
 
 use crate::sys::context::{cycles, ticks};
-use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use kernel::prelude::*;
 use kernel::time::{Instant, Monotonic};
 
@@ -27,6 +27,9 @@ impl Counter {
 
 /// Bytes of a coroutine's name that are kept after it is gone.
 const NAME_WORDS: usize = 4;
+
+/// Ticks for which polls are watched one by one, after a round that took too long.
+const WATCH: u32 = 16;
 
 /// What a domain counts.
 pub struct Stats {
@@ -59,6 +62,11 @@ pub struct Stats {
     pub spin_hits: Counter,
     /// See `spin_hits`.
     pub spin_misses: Counter,
+    /// Rounds of polls, or single ones, that took more than a timer tick: somebody has overrun its
+    /// slice of the CPU (or had to wait for other threads in the middle of it).
+    pub overruns: Counter,
+    /// See [`WATCH`].
+    watching: AtomicU32,
     /// Duration of the longest poll, in cycles, as far as is known: see `start_batch`.
     longest: AtomicU64,
     longest_name: [AtomicU64; NAME_WORDS],
@@ -85,6 +93,8 @@ impl Stats {
             contended: Counter::default(),
             spin_hits: Counter::default(),
             spin_misses: Counter::default(),
+            overruns: Counter::default(),
+            watching: AtomicU32::new(0),
             longest: AtomicU64::new(0),
             longest_name: Default::default(),
             mark: AtomicU64::new(0),
@@ -96,23 +106,45 @@ impl Stats {
     ///
     /// Time stamps cost as much as a poll. So a poll is timed if it is the only one of its batch, as
     /// most are in a domain that is not busy; of the others those are found during which a timer
-    /// tick has passed. What takes less, in a busy domain, may go unnoticed.
+    /// tick has passed. Of coroutines that only let others run, even that is looked at once for a
+    /// round of polls: if one of those has overrun its slice, rounds are of one poll each for
+    /// [`WATCH`] ticks, and who does it again is named. What takes less, in a busy domain, may go
+    /// unnoticed.
     #[inline]
     pub(crate) fn start_batch(&self) -> usize {
         self.mark.store(cycles(), Relaxed);
         ticks()
     }
 
-    /// A poll has ended, and a tick has passed since `since`; returns the tick. The time since the
-    /// last stamp is its own, if that is a tick or more.
+    /// Whether polls are watched one by one. Runner only.
+    #[inline(always)]
+    pub(crate) fn is_watching(&self) -> bool {
+        self.watching.load(Relaxed) != 0
+    }
+
+    /// A round of `polls` polls has ended, or one poll that is watched, and a tick has passed since
+    /// `since`; returns the tick. The time since the last stamp is its own, if that is a tick or
+    /// more.
     #[cold]
-    pub(crate) fn tick_passed<'a>(&self, since: usize, name: impl FnOnce() -> &'a CStr) -> usize {
+    #[inline(never)]
+    pub(crate) fn tick_passed<'a>(
+        &self,
+        since: usize,
+        polls: usize,
+        name: impl FnOnce() -> &'a CStr,
+    ) -> usize {
         let tick = ticks();
+        let watching = self.watching.load(Relaxed);
+        self.watching.store(watching.saturating_sub(1), Relaxed);
         if tick.wrapping_sub(since) > 1 {
-            self.polled(name);
-        } else {
-            self.mark.store(cycles(), Relaxed);
+            self.overruns.add(1);
+            if polls == 1 {
+                self.polled(name);
+                return tick;
+            }
+            self.watching.store(WATCH, Relaxed);
         }
+        self.mark.store(cycles(), Relaxed);
         tick
     }
 
@@ -220,6 +252,7 @@ impl kernel::fmt::Display for Stats {
             ("contended", &self.contended),
             ("spin_hits", &self.spin_hits),
             ("spin_misses", &self.spin_misses),
+            ("overruns", &self.overruns),
         ];
         writeln!(f, "polls {}", self.polls())?;
         writeln!(f, "calls {}", self.calls())?;

@@ -10,11 +10,12 @@
 //! - the output: the runner until `DONE`, then whoever [`TaskState`] says.
 
 use crate::executor::Executor;
+use crate::run_queue::Priority;
 use crate::sys::context::Context as Where;
 use crate::task_state::TaskState;
 use crate::wait_cell::WaitCell;
 use crate::wake_queue::Link;
-use crate::waker::{poll_cell, WakeRef};
+use crate::waker::{header_of, poll_cell, WakeRef};
 use core::cell::Cell;
 use core::future::Future;
 use core::mem::{align_of, offset_of, size_of, ManuallyDrop};
@@ -153,6 +154,14 @@ impl Header {
     /// Asks the runner to drop the future. Any context but NMI.
     pub(crate) fn abort(&self) {
         if self.state.abort() {
+            // SAFETY: As in `wake`.
+            unsafe { self.executor().enqueue(NonNull::from(self)) };
+        }
+    }
+
+    /// Changes the priority, and wakes the coroutine. Any context but NMI.
+    pub(crate) fn set_priority(&self, priority: Priority) {
+        if self.state.set_priority(priority) {
             // SAFETY: As in `wake`.
             unsafe { self.executor().enqueue(NonNull::from(self)) };
         }
@@ -362,6 +371,7 @@ pub(crate) fn allocate<F>(
     name: &'static CStr,
     future: F,
     context: Where,
+    priority: Priority,
 ) -> Result<(NonNull<Header>, TaskRef)>
 where
     F: Future,
@@ -376,7 +386,7 @@ where
     let task = memory.write(Task {
         header: Header {
             link: Link::new(),
-            state: TaskState::new(true),
+            state: TaskState::new(true, priority),
             vtable: Cell::new(Task::<F>::VTABLE),
             // INVARIANT: The reference belongs to the header now.
             executor: Arc::into_raw(executor),
@@ -432,6 +442,19 @@ impl<T> JoinHandle<T> {
         self.task.header().abort();
     }
 
+    /// Changes the coroutine's priority. Any context but NMI; does not wait.
+    ///
+    /// The coroutine is polled once more for it, spuriously. One that is in a queue moves to its new
+    /// place when its old one has its turn.
+    pub fn set_priority(&self, priority: Priority) {
+        self.task.header().set_priority(priority);
+    }
+
+    /// The coroutine's priority. Any context.
+    pub fn priority(&self) -> Priority {
+        self.task.header().state.priority()
+    }
+
     /// Lets the coroutine go on by itself; its output will be dropped.
     pub fn detach(self) {}
 
@@ -469,6 +492,25 @@ impl<T> Future for JoinHandle<T> {
 }
 
 impl<T> Unpin for JoinHandle<T> {}
+
+/// Changes the priority of the coroutine that awaits this; it goes on when it is its turn at the
+/// new one. `EINVAL` when it is awaited elsewhere than in a coroutine of a domain.
+pub async fn set_priority(priority: Priority) -> Result {
+    let mut changed = None;
+    core::future::poll_fn(|cx| {
+        if let Some(result) = changed {
+            return Poll::Ready(result);
+        }
+        let Some(header) = header_of(cx.waker()) else {
+            return Poll::Ready(Err(EINVAL));
+        };
+        changed = Some(Ok(()));
+        header.set_priority(priority);
+        // Woken by that.
+        Poll::Pending
+    })
+    .await
+}
 
 impl<T> Drop for JoinHandle<T> {
     fn drop(&mut self) {

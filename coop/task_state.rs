@@ -8,48 +8,58 @@
 //! ```text
 //!            (1) new
 //!              |
-//!              v          (2) start_poll
-//!   +------> WOKEN -------------------------> RUNNING -----------------> DONE [| OUTPUT]
-//!   |          ^                               |   ^       (5) finish      |
-//!   |          |   (3) schedule, in the poll   |   | yielded: queued       | (7) leave / take
-//!   |          +-------------------------------+   | as it is              v
-//!   |                                          |   |                 output dropped
-//!   +--------------------------------------- IDLE -+                 or moved out
-//!     (3) schedule: the waker queues it        (4) end_poll
+//!              v    (2) start_poll: taken from the queue
+//!   +------> WOKEN --------------------> IDLE -----------------> GONE: DONE [| OUTPUT]
+//!   |          ^                         | | ^     (6) seize, finish      |
+//!   |          +-------------------------+ | | (5) end_poll               | (8) leave / take
+//!   |   (3) schedule: the waker queues it  | |                            v
+//!   |                                  (4) v |                      output dropped
+//!   +---------------------------------- YIELDED                     or moved out
+//!     (3) schedule: it is queued           stay: queued as it is, and polled as it is
 //!
-//!   (6) abort: the flag CANCEL, then (3)
+//!   (7) abort: the flag CANCEL, then (3)
 //! ```
 //!
 //! 1. [`TaskState::new`]: a coroutine is born woken; whoever creates it queues it.
-//! 2. [`TaskState::start_poll`]: the runner took it from a queue.
+//! 2. [`TaskState::start_poll`]: the runner took it from a queue. From here on a wake-up queues it
+//!    again, also while it is still being polled; so the end of a poll is nothing.
 //! 3. [`TaskState::schedule`]: a waker, by one exchange. Only the one that finds `IDLE` may, and
-//!    must, queue it. The runner finds out by (4) what came during the poll, and queues it again.
-//! 4. [`TaskState::end_poll`]: the runner, when the coroutine awaits something. One that only lets
-//!    others run ([`yield_now`](crate::yield_now)) is queued as it is, without any of this.
-//! 5. [`TaskState::finish`]: the runner, after it dropped the future. With `OUTPUT` the output is
-//!    in place. The state is not `IDLE`, and never will be: nobody queues it any more.
-//! 6. [`TaskState::abort`]: like a wake-up, but the runner drops the future instead of polling it.
-//! 7. [`TaskState::leave`]: the [`JoinHandle`](crate::JoinHandle) goes. Exactly one of it and
+//!    must, queue it.
+//! 4. [`TaskState::stay`]: the runner, when the coroutine only lets others run
+//!    ([`yield_now`](crate::yield_now)) and was not queued already. As long as it does nothing else
+//!    it stays in the queue, and is polled there, without any exchange.
+//! 5. [`TaskState::end_poll`]: the runner, when such a coroutine awaits something, after it took it
+//!    from the queue.
+//! 6. [`TaskState::seize`], then [`TaskState::finish`]: the runner, when the future is ready or to
+//!    be dropped. With `OUTPUT` the output is in place. The state will not be `IDLE` any more:
+//!    nobody queues it.
+//! 7. [`TaskState::abort`]: like a wake-up, but the runner drops the future instead of polling it.
+//! 8. [`TaskState::leave`]: the [`JoinHandle`](crate::JoinHandle) goes. Exactly one of it and
 //!    `finish` learns that the output is its own to drop.
 //!
-//! For an inline call the runner polls an `IDLE` coroutine as it is: a wake-up in the meantime
-//! queues it, to be polled once more. Only then can a coroutine be `DONE` and in a queue; the
-//! domain's own reference is dropped when it comes out.
+//! A coroutine that is woken in its last poll is `DONE` and in a queue; the domain's own reference
+//! is dropped when it comes out.
+//!
+//! For an inline call the runner polls an `IDLE` coroutine as it is.
 //!
 //! What pairs with what: `task.wake` publishes what a waker did before, and `task.poll` acquires it,
-//! from every waker whose wake-up was merged into this poll; `task.idle` lets the next waker's
-//! exchange come after the poll. `task.finish` publishes the output, `task.observe` and
-//! `task.leave` acquire it; `task.leave` also publishes the handle's last use of the output to
-//! `finish`. `task.put` publishes the last use of the header to whoever frees it.
+//! from every waker whose wake-up was merged into this poll; `task.poll` and `task.idle` also let
+//! the next waker's exchange come after the coroutine was taken from the queue. `task.finish`
+//! publishes the output, `task.observe` and `task.leave` acquire it; `task.leave` also publishes
+//! the handle's last use of the output to `finish`. `task.put` publishes the last use of the header
+//! to whoever frees it.
 
 use crate::atomic::{named, named_fence, AtomicU32, AtomicU8, Ordering};
+use crate::run_queue::Priority;
 
-/// Awaits a wake-up; in no queue.
+/// Awaits a wake-up, or is being polled; in no queue.
 const IDLE: u8 = 0;
-/// In a queue, or about to be put there: by the one who set this, or after the poll.
+/// In a queue, or about to be put there by the one who set this.
 const WOKEN: u8 = 1;
-/// Being polled, or queued because it let others run.
-const RUNNING: u8 = 2;
+/// In a queue because it let others run, and not woken since; it stays there while it is polled.
+const YIELDED: u8 = 2;
+/// To be finished by the one who set this, or finished.
+const GONE: u8 = 3;
 
 /// The future is to be dropped, not polled.
 const CANCEL: u8 = 1 << 0;
@@ -61,6 +71,8 @@ const OUTPUT: u8 = 1 << 2;
 const JOIN: u8 = 1 << 3;
 /// The runner has not seen it yet.
 const NEW: u8 = 1 << 4;
+/// The priority has changed, and it may be in the list of another.
+const MOVED: u8 = 1 << 5;
 
 /// References past this point are never freed again (the kernel's `refcount_t` does the same).
 const SATURATED: u32 = 1 << 31;
@@ -84,12 +96,17 @@ impl Flags {
     /// Whether it is to be polled, and nothing else.
     #[inline]
     pub fn is_plain(self) -> bool {
-        self.0 & (CANCEL | DONE | NEW) == 0
+        self.0 & (CANCEL | DONE | NEW | MOVED) == 0
     }
 
     /// Whether the runner sees it for the first time.
     pub fn is_new(self) -> bool {
         self.0 & NEW != 0
+    }
+
+    /// Whether its priority has changed since it was queued, or before.
+    pub fn is_moved(self) -> bool {
+        self.0 & MOVED != 0
     }
 
     /// What there is to do with it.
@@ -115,22 +132,24 @@ pub struct Finish {
 ///
 /// # Invariants
 ///
-/// - The waker that changed `wake` from `IDLE` queues the coroutine; nobody else does but the
-///   runner, when a poll has ended with `wake` other than `IDLE`.
-/// - A coroutine that is `DONE` is not `IDLE`.
+/// - Who changed `wake` from `IDLE` to `WOKEN` or `YIELDED` queues the coroutine, nobody else.
+/// - A coroutine that is `DONE` is not `IDLE`, except between `start_poll` and `seize`.
 pub struct TaskState {
     wake: AtomicU8,
     flags: AtomicU8,
+    /// Not part of the protocol: carried here because there is room.
+    priority: AtomicU8,
     refs: AtomicU32,
 }
 
 impl TaskState {
     /// A coroutine about to be queued for the first time, with one reference for the domain and,
     /// if `join`, one for the join handle. Transition (1).
-    pub fn new(join: bool) -> Self {
+    pub fn new(join: bool, priority: Priority) -> Self {
         TaskState {
             wake: AtomicU8::new(WOKEN),
             flags: AtomicU8::new(NEW | if join { JOIN } else { 0 }),
+            priority: AtomicU8::new(priority.get()),
             refs: AtomicU32::new(1 + u32::from(join)),
         }
     }
@@ -143,7 +162,7 @@ impl TaskState {
         self.wake.swap(WOKEN, named("task.wake", Ordering::AcqRel)) == IDLE
     }
 
-    /// Asks the runner to drop the future; `true` if the caller has to queue it. Transition (6).
+    /// Asks the runner to drop the future; `true` if the caller has to queue it. Transition (7).
     ///
     /// Any context. Two read-modify-writes.
     pub fn abort(&self) -> bool {
@@ -152,16 +171,32 @@ impl TaskState {
         self.schedule()
     }
 
-    /// The runner took the coroutine from a queue. Transition (2), unless it is `DONE`.
-    #[inline]
+    /// Whether it is in the queue because it let others run, and nothing else has happened since:
+    /// it may be polled where it is. Runner only. One load.
+    #[inline(always)]
+    pub fn has_yielded(&self) -> bool {
+        // Relaxed: one that was not woken since has nothing to acquire. A wake-up that is missed
+        // here is found by `end_poll`, or the next time.
+        self.wake.load(Ordering::Relaxed) == YIELDED
+    }
+
+    /// The runner took the coroutine from a queue. Transition (2). With any flag that is not plain,
+    /// [`seize`](Self::seize) is to follow before it is finished, or dropped.
+    #[inline(always)]
     pub fn start_poll(&self) -> Flags {
-        // Relaxed: a coroutine that yielded and was not woken since has nothing to acquire. A
-        // wake-up that is missed here is found by `end_poll`.
-        if self.wake.load(Ordering::Relaxed) == WOKEN {
-            self.wake
-                .swap(RUNNING, named("task.poll", Ordering::AcqRel));
-        }
+        self.wake.swap(IDLE, named("task.poll", Ordering::AcqRel));
         self.flags()
+    }
+
+    /// The coroutine lets others run; `true` if the runner has to queue it, `false` if it is
+    /// already. Runner only, after a poll that began with [`start_poll`](Self::start_poll).
+    /// Transition (4).
+    #[inline]
+    pub fn stay(&self) -> bool {
+        // Relaxed: the runner itself is the next to look, and a waker comes with its own exchange.
+        self.wake
+            .compare_exchange(IDLE, YIELDED, Ordering::Relaxed, Ordering::Relaxed)
+            .is_ok()
     }
 
     /// The flags, with all that a merged wake-up published. Runner only.
@@ -170,18 +205,38 @@ impl TaskState {
         Flags(self.flags.load(Ordering::Relaxed))
     }
 
+    /// Its priority.
+    #[inline(always)]
+    pub fn priority(&self) -> Priority {
+        Priority::from_stored(self.priority.load(Ordering::Relaxed))
+    }
+
+    /// Changes its priority, and wakes it, so that the runner sees that; `true` if the caller has
+    /// to queue it. Any context.
+    pub fn set_priority(&self, priority: Priority) -> bool {
+        self.priority.store(priority.get(), Ordering::Relaxed);
+        // Relaxed: published by the wake-up.
+        self.flags.fetch_or(MOVED, Ordering::Relaxed);
+        self.schedule()
+    }
+
+    /// The runner has seen that the priority has changed.
+    pub fn no_longer_moved(&self) {
+        self.flags.fetch_and(!MOVED, Ordering::Relaxed);
+    }
+
     /// The runner has seen it.
     pub fn no_longer_new(&self) {
         self.flags.fetch_and(!NEW, Ordering::Relaxed);
     }
 
-    /// The poll is over, and the coroutine awaits something; `false` if it was woken meanwhile, and
-    /// the runner has to queue it. Transition (4).
+    /// A coroutine that [stayed](Self::stay) awaits something, and was taken from the queue; `false`
+    /// if it was woken meanwhile, and the runner has to queue it again. Transition (5).
     #[inline]
     pub fn end_poll(&self) -> bool {
         self.wake
             .compare_exchange(
-                RUNNING,
+                YIELDED,
                 IDLE,
                 named("task.idle", Ordering::AcqRel),
                 Ordering::Relaxed,
@@ -195,16 +250,15 @@ impl TaskState {
         self.wake.load(Ordering::Relaxed) == IDLE
     }
 
-    /// Takes the coroutine, which is not being polled, out of the reach of wakers; whether it is in
-    /// a queue, or about to be put there. Runner only.
+    /// Takes the coroutine out of the reach of wakers; whether it is in a queue, or about to be put
+    /// there. Runner only.
     pub fn seize(&self) -> bool {
-        self.wake
-            .swap(RUNNING, named("task.poll", Ordering::AcqRel))
-            != IDLE
+        // Relaxed: nothing of a waker's is looked at any more, and the link is not touched.
+        self.wake.swap(GONE, Ordering::Relaxed) != IDLE
     }
 
     /// The future is gone; with `output`, its value is in place. Runner only, after
-    /// [`start_poll`](Self::start_poll) or [`seize`](Self::seize). Transition (5).
+    /// [`seize`](Self::seize), or when it has [stayed](Self::stay). Transition (6).
     pub fn finish(&self, output: bool) -> Finish {
         let set = DONE | if output { OUTPUT } else { 0 };
         let old = self
@@ -223,7 +277,7 @@ impl TaskState {
     }
 
     /// The join handle goes; `true` if an output is in place and now the caller's to drop (unless
-    /// it has moved it out already). Transition (7).
+    /// it has moved it out already). Transition (8).
     pub fn leave(&self) -> bool {
         self.flags
             .fetch_and(!JOIN, named("task.leave", Ordering::AcqRel))

@@ -53,7 +53,7 @@ impl Link {
     ///
     /// The caller owns the link: it is in no queue, or in one that only the caller touches.
     #[inline]
-    unsafe fn set(&self, next: *mut Link) {
+    pub(crate) unsafe fn set(&self, next: *mut Link) {
         // SAFETY: Per the function's contract nobody else accesses the cell.
         self.0.with_mut(|p| unsafe { *p = next })
     }
@@ -62,7 +62,7 @@ impl Link {
     ///
     /// As for [`Link::set`].
     #[inline]
-    unsafe fn get(&self) -> *mut Link {
+    pub(crate) unsafe fn get(&self) -> *mut Link {
         // SAFETY: Per the function's contract nobody else accesses the cell.
         self.0.with(|p| unsafe { *p })
     }
@@ -249,100 +249,22 @@ impl Default for WakeQueue {
 #[must_use]
 pub struct Batch(*mut Link);
 
-/// The first-in first-out queue of the runner; nobody else touches it.
-///
-/// # Invariants
-///
-/// `head` is null, or the first of a list of links owned by this queue that ends with null at
-/// `tail`.
-pub struct LocalQueue {
-    head: *mut Link,
-    tail: *mut Link,
-}
-
-impl LocalQueue {
-    /// An empty queue.
-    pub const fn new() -> Self {
-        LocalQueue {
-            head: ptr::null_mut(),
-            tail: ptr::null_mut(),
-        }
-    }
-
-    /// Whether nothing is queued.
-    #[inline]
-    pub fn is_empty(&self) -> bool {
-        self.head.is_null()
-    }
-
-    /// Queues `link` at the end.
-    ///
-    /// # Safety
-    ///
-    /// `link` is in no queue, the caller owns it, and it stays valid until it was taken out again.
-    #[inline]
-    pub unsafe fn push(&mut self, link: NonNull<Link>) {
-        // SAFETY: The caller owns `link`.
-        unsafe { link.as_ref().set(ptr::null_mut()) };
-        // INVARIANT: `link` follows the old tail, or starts the list.
-        if self.head.is_null() {
-            self.head = link.as_ptr();
-        } else {
-            // SAFETY: A non-empty queue has a valid tail, which this queue owns.
-            unsafe { (*self.tail).set(link.as_ptr()) };
-        }
-        self.tail = link.as_ptr();
-    }
-
-    /// Takes the oldest link.
-    #[inline]
-    pub fn pop(&mut self) -> Option<NonNull<Link>> {
-        let link = NonNull::new(self.head)?;
-        // SAFETY: The queue owns its links.
-        // INVARIANT: The rest is a list with the same end. `tail` is not used while it is empty.
-        self.head = unsafe { link.as_ref().get() };
-        Some(link)
-    }
-
-    /// Calls `f` for every link, oldest first; `f` must not change the queue.
-    pub fn for_each(&self, mut f: impl FnMut(NonNull<Link>)) {
-        let mut next = NonNull::new(self.head);
-        while let Some(link) = next {
-            f(link);
-            // SAFETY: The queue owns its links.
-            next = NonNull::new(unsafe { link.as_ref().get() });
-        }
-    }
-
-    /// Appends `batch`, oldest first; returns how many there were.
-    pub fn append(&mut self, batch: Batch) -> usize {
-        let (mut link, mut rest, mut n) = (batch.0, ptr::null_mut(), 0usize);
-        let newest = link;
+impl Batch {
+    /// Calls `f` for each link, oldest first. It belongs to `f` then.
+    pub fn oldest_first(self, mut f: impl FnMut(NonNull<Link>)) {
+        let (mut link, mut rest) = (self.0, ptr::null_mut());
         while !is_end(link) {
-            // SAFETY: By its invariant the batch owns its links, and handed them to us.
+            // SAFETY: By its invariant the batch owns its links.
             let next = unsafe { (*link).get() };
             // SAFETY: As above.
             unsafe { (*link).set(rest) };
             rest = link;
             link = next;
-            n = n.wrapping_add(1);
         }
-        if n != 0 {
-            // INVARIANT: `rest` is now the batch in order of arrival, and ends with `newest`.
-            if self.head.is_null() {
-                self.head = rest;
-            } else {
-                // SAFETY: A non-empty queue has a valid tail, which this queue owns.
-                unsafe { (*self.tail).set(rest) };
-            }
-            self.tail = newest;
+        while let Some(link) = NonNull::new(rest) {
+            // SAFETY: Still the batch's.
+            rest = unsafe { link.as_ref().get() };
+            f(link);
         }
-        n
-    }
-}
-
-impl Default for LocalQueue {
-    fn default() -> Self {
-        Self::new()
     }
 }

@@ -191,6 +191,12 @@ pub fn is_alone_on_cpu() -> bool {
     unsafe { ffi::coop_alone_on_cpu() }
 }
 
+/// Whether the kernel wants this CPU for another thread. Any context; 3 instructions on x86-64.
+#[inline(always)]
+pub fn wants_cpu_back() -> bool {
+    percpu::need_resched()
+}
+
 /// Timer ticks so far (`jiffies`). Any context; one load.
 #[inline(always)]
 pub fn ticks() -> usize {

@@ -29,6 +29,7 @@ extern "C" {
     pub(super) fn coop_set_state(state: c_uint);
     pub(super) fn coop_fatal_signal_pending() -> bool;
     pub(super) fn coop_cond_resched();
+    pub(super) fn coop_need_resched() -> bool;
     pub(super) fn coop_cycles() -> u64;
     pub(super) fn coop_get_task(task: *mut bindings::task_struct);
     pub(super) fn coop_put_task(task: *mut bindings::task_struct);

@@ -154,6 +154,25 @@ pub(super) fn this_task() -> *mut bindings::task_struct {
     }
 }
 
+/// Whether the scheduler has asked the current thread to give way, now or at the next tick.
+#[inline(always)]
+pub(super) fn need_resched() -> bool {
+    #[cfg(all(CONFIG_X86_64, CONFIG_SMP))]
+    {
+        const WANTED: usize =
+            1 << bindings::TIF_NEED_RESCHED | 1 << bindings::TIF_NEED_RESCHED_LAZY;
+        // SAFETY: The current thread is valid; the flags are an aligned word, which others change by
+        // one instruction.
+        let flags = unsafe { (&raw const (*x86::current()).thread_info.flags).read_volatile() };
+        flags & WANTED != 0
+    }
+    #[cfg(not(all(CONFIG_X86_64, CONFIG_SMP)))]
+    // SAFETY: Reads the current thread.
+    unsafe {
+        ffi::coop_need_resched()
+    }
+}
+
 /// The current thread if it may sleep, else null.
 #[inline(always)]
 pub(super) fn sleepable_task() -> *mut bindings::task_struct {

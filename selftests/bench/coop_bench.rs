@@ -31,12 +31,13 @@ mod task;
 
 use harness::{entry, Entry, Suite};
 
-static FIGURES: [Entry; 37] = [
+static FIGURES: [Entry; 38] = [
     entry::<ring::PushPop>(),
     entry::<ring::PushPopInMemory>(),
     entry::<ring::Batch32>(),
     entry::<ring::Batch32Copied>(),
     entry::<task::Yield>(),
+    entry::<task::YieldIfNeeded>(),
     entry::<task::SpawnJoin>(),
     entry::<task::WakeLocal>(),
     entry::<task::WakeRemote>(),

@@ -27,6 +27,7 @@ FIGURES = {
     "task.spawn_join": ("base.kmalloc_kfree", [times(3, "base.kmalloc_kfree", plus=150)]),
     "task.wake_local": ("base.schedule", [at_most(60)]),
     "task.wake_remote": ("base.wake_up_process", [at_most(50)]),
+    "task.yield_if_needed": ("base.schedule", [at_most(8)]),
     "task.yield_among_10": ("task.yield_among_10", []),
     "task.yield_among_1000": ("task.yield_among_10", [times(1.05, "task.yield_among_10")]),
     "task.yield_among_100000": ("task.yield_among_10", [times(1.05, "task.yield_among_10")]),

@@ -26,6 +26,8 @@ mod contexts;
 mod delivery;
 #[path = "fault.rs"]
 mod fault;
+#[path = "group.rs"]
+mod group;
 #[path = "harness.rs"]
 mod harness;
 #[path = "hotplug.rs"]
@@ -40,6 +42,8 @@ mod irq;
 mod leaks;
 #[path = "owner.rs"]
 mod owner;
+#[path = "priority.rs"]
+mod priority;
 #[path = "room.rs"]
 mod room;
 #[path = "sched.rs"]
@@ -79,8 +83,10 @@ fn owner() -> &'static ThisModule {
     this_module::<CoopTest>()
 }
 
-static GROUPS: [&[Test]; 24] = [
+static GROUPS: [&[Test]; 26] = [
     sched::TESTS,
+    priority::TESTS,
+    group::TESTS,
     atomicity::TESTS,
     delivery::TESTS,
     room::TESTS,

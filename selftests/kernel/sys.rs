@@ -211,6 +211,12 @@ pub(crate) fn become_nice() {
     unsafe { bindings::sched_set_normal(kernel::current!().as_ptr(), 19) };
 }
 
+/// CPU time that the current thread has had, in nanoseconds, up to the last tick.
+pub(crate) fn runtime_ns() -> u64 {
+    // SAFETY: The current thread is valid; the field is an aligned word.
+    unsafe { (&raw const (*bindings::get_current()).se.sum_exec_runtime).read_volatile() }
+}
+
 /// Nanoseconds of a clock.
 pub(crate) fn now_ns() -> i64 {
     // SAFETY: Reads a clock.

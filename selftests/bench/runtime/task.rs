@@ -3,12 +3,54 @@
 //! Coroutines: switches, wake-ups, birth and death.
 
 use crate::harness::*;
-use coop_domain::yield_now;
+use coop_domain::{yield_if_needed, yield_now, Slice};
 use core::cell::UnsafeCell;
-use core::future::poll_fn;
+use core::future::{poll_fn, Future};
+use core::pin::Pin;
 use core::task::{Poll, Waker};
 use kernel::prelude::*;
 use kernel::sync::{Arc, SetOnce};
+
+/// Counts polls down, so that there is one thing to look at in each, and the measurer is not what is
+/// measured: first the warm-up, then those that count.
+struct Count {
+    left: u32,
+    ops: u32,
+    start: Option<u64>,
+}
+
+impl Count {
+    fn down(ops: u32) -> Self {
+        Count {
+            left: WARM_UP,
+            ops,
+            start: None,
+        }
+    }
+
+    /// One poll; the nanoseconds, when that was the last.
+    #[inline(always)]
+    fn step(&mut self) -> Option<u64> {
+        if self.left == 0 {
+            if let Some(ns) = self.turn() {
+                return Some(ns);
+            }
+        }
+        self.left = self.left.wrapping_sub(1);
+        None
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn turn(&mut self) -> Option<u64> {
+        if let Some(start) = self.start {
+            return Some(stop_clock().wrapping_sub(start));
+        }
+        self.left = self.ops;
+        self.start = Some(start_clock());
+        None
+    }
+}
 
 /// One op: one `yield_now().await` of one of two coroutines that do nothing else: queued at the
 /// end, the other one polled.
@@ -27,12 +69,31 @@ impl Figure for Yield {
                 }
             })?
             .detach();
-        s.ns = run_inside(
-            &domain,
-            async move { Ok(timed_loop!(ops, yield_now().await)) },
-        )?;
+        let mut count = Count::down(ops);
+        let measurer = poll_fn(move |cx| match count.step() {
+            Some(ns) => Poll::Ready(Ok(ns)),
+            None => Pin::new(&mut yield_now()).poll(cx).map(|()| Err(EIO)),
+        });
+        s.ns = run_inside(&domain, measurer)?;
         // The partner yielded as often.
         s.ops = u64::from(ops).wrapping_mul(2);
+        Ok(())
+    }
+}
+
+/// One op: one `yield_if_needed!` that is not taken.
+pub(crate) struct YieldIfNeeded;
+
+impl Figure for YieldIfNeeded {
+    const NAME: &'static CStr = c"task.yield_if_needed";
+    const OPS: u32 = 1024;
+
+    fn run(s: &mut Sample, ops: u32) -> Result {
+        let domain = domain_on(cpu())?;
+        s.ns = run_inside(&domain, async move {
+            let mut slice = Slice::start();
+            Ok(timed_loop!(ops, yield_if_needed!(slice)))
+        })?;
         Ok(())
     }
 }
@@ -107,16 +168,11 @@ impl Figure for WakeLocal {
             partners.measurer.wake();
             Poll::Pending
         });
-        let mut polls: u32 = 0;
-        let mut start = 0;
+        let mut count = Count::down(ops);
         let measurer = poll_fn(move |cx| {
-            if polls == WARM_UP {
-                start = start_clock();
+            if let Some(ns) = count.step() {
+                return Poll::Ready(Ok(ns));
             }
-            if polls == WARM_UP.wrapping_add(ops) {
-                return Poll::Ready(Ok(stop_clock().wrapping_sub(start)));
-            }
-            polls = polls.wrapping_add(1);
             pair.measurer.register(cx.waker());
             pair.partner.wake();
             Poll::Pending

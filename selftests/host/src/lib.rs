@@ -14,6 +14,8 @@ pub mod bh_baton;
 pub mod permits;
 #[path = "../../../coop/reply_state.rs"]
 pub mod reply_state;
+#[path = "../../../coop/run_queue.rs"]
+pub mod run_queue;
 #[path = "../../../coop/task_state.rs"]
 pub mod task_state;
 #[path = "../../../coop/wait_cell.rs"]

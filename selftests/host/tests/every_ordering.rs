@@ -13,9 +13,7 @@ use std::path::Path;
 
 /// Halves that no model needs. They stay in the sources: a read-modify-write of x86 has both, and
 /// who adds a step beside one of these need not think of it.
-const SPARE: [&str; 14] = [
-    // A runner publishes by `task.idle` and `task.finish`, not by beginning.
-    "task.poll/release",
+const SPARE: [&str; 13] = [
     // What is true of an idle coroutine its next runner acquires.
     "task.idle/acquire",
     // Of two who meet in these, the one that comes second has all the work.

@@ -12,7 +12,8 @@
 use coop_host::model;
 use coop_host::model::atomic::{AtomicBool, Ordering, UnsafeCell};
 use coop_host::model::{mistake, Kthread, Static};
-use coop_host::wake_queue::{Link, LocalQueue, Push, WakeQueue};
+use coop_host::run_queue::{Priority, RunQueue};
+use coop_host::wake_queue::{Link, Push, WakeQueue};
 use loom::sync::{Mutex, MutexGuard};
 use loom::thread;
 use std::ptr::NonNull;
@@ -27,7 +28,7 @@ struct Node {
 
 /// What belongs to the runner.
 struct Local {
-    queue: LocalQueue,
+    queue: RunQueue,
     polls: usize,
 }
 
@@ -50,7 +51,7 @@ impl Domain {
             home: Kthread::new(),
             baton: Mutex::new(()),
             local: UnsafeCell::new(Local {
-                queue: LocalQueue::new(),
+                queue: RunQueue::new(),
                 polls: 0,
             }),
             nodes: [(); 2].map(|()| Node {
@@ -86,7 +87,7 @@ impl Domain {
                 // SAFETY: We are the runner; loom checks that nobody else is.
                 let local = unsafe { &mut *local };
                 if work {
-                    local.queue.append(self.queue.take());
+                    local.queue.append(self.queue.take(), |_| Priority::NORMAL);
                 }
                 let Some(link) = local.queue.pop() else {
                     return false;

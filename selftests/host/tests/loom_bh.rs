@@ -14,7 +14,8 @@ use coop_host::bh_baton::{leave, run_or_leave, BhBaton, BhDomain};
 use coop_host::model;
 use coop_host::model::atomic::{AtomicBool, Ordering, UnsafeCell};
 use coop_host::model::{mistake, Kthread, Static};
-use coop_host::wake_queue::{Link, LocalQueue, Push, WakeQueue};
+use coop_host::run_queue::{Priority, RunQueue};
+use coop_host::wake_queue::{Link, Push, WakeQueue};
 use loom::thread;
 use std::ptr::NonNull;
 
@@ -28,7 +29,7 @@ struct Node {
 
 /// What belongs to the runner.
 struct Local {
-    queue: LocalQueue,
+    queue: RunQueue,
     polls: usize,
 }
 
@@ -92,7 +93,7 @@ impl<const POLLS: usize> Domain<POLLS> {
             baton: BhBaton::new(),
             home: Kthread::new(),
             local: UnsafeCell::new(Local {
-                queue: LocalQueue::new(),
+                queue: RunQueue::new(),
                 polls: 0,
             }),
             nodes: [(); 3].map(|()| Node {
@@ -138,7 +139,7 @@ impl<const POLLS: usize> Domain<POLLS> {
             // SAFETY: We are the runner; loom checks that nobody else is.
             let local = unsafe { &mut *local };
             if work {
-                local.queue.append(self.queue.take());
+                local.queue.append(self.queue.take(), |_| Priority::NORMAL);
             }
             let Some(link) = local.queue.pop() else {
                 return false;
@@ -167,8 +168,11 @@ impl<const POLLS: usize> Domain<POLLS> {
             // SAFETY: As in `push()`.
             node.woken.with_mut(|p| unsafe { *p = true });
             // SAFETY: We are the runner; as in `push()`.
-            self.local
-                .with_mut(|local| unsafe { (*local).queue.push(NonNull::from(&node.link)) });
+            self.local.with_mut(|local| unsafe {
+                (*local)
+                    .queue
+                    .push(NonNull::from(&node.link), Priority::NORMAL)
+            });
             // `Executor::hand_over()`.
             if !mistake("enter.no_kick") && self.queue.kick() {
                 self.home.wake();

@@ -9,9 +9,10 @@
 use coop_host::model;
 use coop_host::model::atomic::{AtomicBool, AtomicUsize, Ordering, UnsafeCell};
 use coop_host::model::{Kthread, Static};
+use coop_host::run_queue::{Priority, RunQueue};
 use coop_host::task_state::{Start, TaskState};
 use coop_host::wait_cell::{WaitCell, Waiter};
-use coop_host::wake_queue::{Link, LocalQueue, Push, WakeQueue};
+use coop_host::wake_queue::{Link, Push, WakeQueue};
 use loom::alloc::Track;
 use loom::thread;
 use std::ptr::NonNull;
@@ -74,7 +75,7 @@ impl World {
             joiner: Kthread::new(),
             task: Task {
                 link: Link::new(),
-                state: TaskState::new(join),
+                state: TaskState::new(join, Priority::NORMAL),
                 join: WaitCell::new(),
                 future: UnsafeCell::new(Some(Track::new(()))),
                 output: UnsafeCell::new(None),
@@ -141,14 +142,14 @@ impl World {
     /// The same. `inline`: it also polls the coroutine in place when that is idle. `yields`: the
     /// coroutine lets others run in its first poll.
     fn run_as(&self, inline: bool, mut yields: bool) -> bool {
-        let mut local = LocalQueue::new();
+        let mut local = RunQueue::new();
         let mut ready = false;
         loop {
-            local.append(self.queue.take());
+            local.append(self.queue.take(), |_| Priority::NORMAL);
             let mut ended = false;
-            while local.pop().is_some() {
+            while let Some(first) = local.list(Priority::NORMAL).first() {
                 assert!(!ended);
-                ended = self.run_one(&mut local, &mut yields, &mut ready);
+                ended = self.run_one(first, &mut local, &mut yields, &mut ready);
             }
             if ended {
                 return ready;
@@ -174,35 +175,64 @@ impl World {
     }
 
     /// `Executor::run_one()`: whether that was the end of the domain's reference.
-    fn run_one(&self, local: &mut LocalQueue, yields: &mut bool, ready: &mut bool) -> bool {
+    fn run_one(
+        &self,
+        first: NonNull<Link>,
+        local: &mut RunQueue,
+        yields: &mut bool,
+        ready: &mut bool,
+    ) -> bool {
         let state = &self.task().state;
+        if state.has_yielded() {
+            *ready = self.poll();
+            if !*ready && std::mem::take(yields) {
+                // SAFETY: It is the first.
+                unsafe { local.list(Priority::NORMAL).turn(first) };
+                return false;
+            }
+            // SAFETY: As above.
+            unsafe { local.remove(first, Priority::NORMAL) };
+            if *ready {
+                return self.retire(true, false);
+            }
+            if !state.end_poll() {
+                // SAFETY: It is not idle, so that nobody else queues it.
+                unsafe { local.push(first, Priority::NORMAL) };
+            }
+            return false;
+        }
+        // SAFETY: As above.
+        unsafe { local.remove(first, Priority::NORMAL) };
         if !state.start_poll().is_plain() {
             if state.flags().is_new() {
                 state.no_longer_new();
             }
             match state.flags().start() {
                 Start::Poll => (),
-                Start::Cancel => return self.retire(false, false),
+                Start::Cancel => {
+                    let queued = state.seize();
+                    return self.retire(false, queued);
+                }
                 Start::Reap => {
+                    if state.seize() {
+                        return false;
+                    }
                     self.put();
                     return true;
                 }
             }
         }
-        *ready = self.poll();
-        if *ready {
-            return self.retire(true, false);
-        }
-        // The first time it may only let others run, and is queued as it is.
+        // The first time it may only let others run, and stays queued.
         let yielded = std::mem::take(yields);
-        if yielded || !state.end_poll() {
-            // SAFETY: It is not idle, so that nobody else queues it.
-            unsafe { local.push(NonNull::from(&self.task().link)) };
+        let ended = self.poll_in_place(ready);
+        // SAFETY: `stay` says that the link is ours.
+        if yielded && !*ready && state.stay() {
+            unsafe { local.push(first, Priority::NORMAL) };
         }
-        false
+        ended
     }
 
-    /// `Executor::poll_in_place()`: polls the idle coroutine, as a caller does that runs it.
+    /// `Executor::poll_in_place()`: polls the coroutine, which is in no queue.
     fn poll_in_place(&self, ready: &mut bool) -> bool {
         *ready = self.poll();
         if *ready {
@@ -305,6 +335,8 @@ model! {
     wake_after_another: "task.wake/acquire",
     wake_publishes: "task.wake/release",
     poll: "task.poll/acquire",
+    // That it came out of the queue, to the waker who queues it next.
+    poll_publishes: "task.poll/release",
     put: "task.put",
     last_put: "task.last_put",
 }

@@ -7,7 +7,8 @@
 use coop_host::model;
 use coop_host::model::atomic::UnsafeCell;
 use coop_host::model::{Kthread, Static};
-use coop_host::wake_queue::{Link, LocalQueue, Push, WakeQueue};
+use coop_host::run_queue::{Priority, RunQueue};
+use coop_host::wake_queue::{Link, Push, WakeQueue};
 use loom::thread;
 use std::ptr::NonNull;
 
@@ -64,10 +65,10 @@ impl Domain {
 
     /// The home thread, until it has seen `count` nodes. Returns their values as they came.
     fn run(&self, count: usize) -> Vec<usize> {
-        let mut local = LocalQueue::new();
+        let mut local = RunQueue::new();
         let mut seen = Vec::new();
         loop {
-            local.append(self.queue.take());
+            local.append(self.queue.take(), |_| Priority::NORMAL);
             while let Some(link) = local.pop() {
                 // SAFETY: Only nodes are pushed.
                 seen.push(unsafe { Node::value(link) });
@@ -155,8 +156,8 @@ model! {
         };
         let one = thread::spawn(move || push(a, 1));
         let two = thread::spawn(move || push(b, 2));
-        let mut local = LocalQueue::new();
-        local.append(domain.queue.close());
+        let mut local = RunQueue::new();
+        local.append(domain.queue.close(), |_| Priority::NORMAL);
         let mut sum = 0;
         while let Some(link) = local.pop() {
             // SAFETY: Only nodes are pushed.

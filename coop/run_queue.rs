@@ -1,0 +1,356 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Which coroutine is next: one circular list for each priority, touched by the runner only.
+//!
+//! No dependency on the kernel crate: the same file is compiled into the module and, on the host,
+//! into the tests of `selftests/host`.
+//!
+//! A list is known by its last link, which points to the first. So a coroutine that only lets
+//! others run stays where it is while it is polled, at the front, and goes to the end by one store:
+//! the list is turned by one.
+//!
+//! **Which priority.** The most urgent one that waits; but each [`FAVOUR`]th pick while several
+//! wait goes to the next waiting priority in turn, so that whoever is first in its list is polled
+//! after [`FAVOUR`] × [`PRIORITIES`] picks at the latest. A pick is one poll; for
+//! [`Priority::NORMAL`] it is a round of up to [`ROUND`] polls, which ends early when something
+//! more urgent is queued.
+
+use crate::wake_queue::{Batch, Link};
+use core::ptr::{self, NonNull};
+
+/// Number of priorities.
+pub const PRIORITIES: usize = 8;
+
+/// Polls of a round at [`Priority::NORMAL`]: between two looks at what was woken from outside, and
+/// at other priorities.
+pub const ROUND: usize = 16;
+
+/// One pick of so many, while several priorities wait, is for each of them in turn.
+pub const FAVOUR: u32 = 8;
+
+/// How urgent a coroutine is among those of its domain: of the ones that are ready, a more urgent
+/// one runs first, those of the same priority in turn.
+///
+/// Nobody starves: while several priorities wait, each eighth pick goes to the next of them in turn;
+/// so whoever is first of its priority is polled after at most 64 picks of others, which are one
+/// poll each, or up to 16 at [`NORMAL`](Self::NORMAL).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Priority(u8);
+
+impl Priority {
+    /// The most urgent.
+    pub const HIGHEST: Priority = Priority(0);
+    /// What coroutines have unless they are given another.
+    pub const NORMAL: Priority = Priority(4);
+    /// The least urgent.
+    pub const LOWEST: Priority = Priority(PRIORITIES as u8 - 1);
+
+    /// The priority `n`: 0 is the most urgent, 7 the least.
+    pub const fn new(n: u8) -> Option<Self> {
+        if n < PRIORITIES as u8 {
+            Some(Priority(n))
+        } else {
+            None
+        }
+    }
+
+    /// Its number.
+    #[inline]
+    pub const fn get(self) -> u8 {
+        self.0
+    }
+
+    /// The priority that [`get`](Self::get) gave as `n`.
+    #[inline]
+    pub(crate) const fn from_stored(n: u8) -> Self {
+        Priority(n)
+    }
+
+    #[inline]
+    const fn bit(self) -> u32 {
+        1u32.wrapping_shl(self.0 as u32)
+    }
+}
+
+impl Default for Priority {
+    fn default() -> Self {
+        Self::NORMAL
+    }
+}
+
+/// A first-in first-out list.
+///
+/// # Invariants
+///
+/// `last` is null, or the last of a circular list of links that belong to it.
+pub struct List {
+    last: *mut Link,
+}
+
+impl List {
+    const EMPTY: List = List {
+        last: ptr::null_mut(),
+    };
+
+    /// The oldest link; it stays.
+    #[inline(always)]
+    pub fn first(&self) -> Option<NonNull<Link>> {
+        if self.last.is_null() {
+            return None;
+        }
+        // SAFETY: By the invariant `last` is valid, ours, and followed by the first.
+        Some(unsafe { NonNull::new_unchecked((*self.last).get()) })
+    }
+
+    /// # Safety
+    ///
+    /// As for [`RunQueue::push`].
+    #[inline(always)]
+    unsafe fn push(&mut self, link: NonNull<Link>) {
+        // INVARIANT: `link` comes between the last and the first, and is the last now.
+        // SAFETY: The caller owns `link`; the others are ours.
+        unsafe {
+            if self.last.is_null() {
+                link.as_ref().set(link.as_ptr());
+            } else {
+                link.as_ref().set((*self.last).get());
+                (*self.last).set(link.as_ptr());
+            }
+        }
+        self.last = link.as_ptr();
+    }
+
+    /// Who follows `link` in its list.
+    ///
+    /// # Safety
+    ///
+    /// `link` is in a list, and the caller is the one who touches that.
+    #[inline(always)]
+    pub unsafe fn after(link: NonNull<Link>) -> NonNull<Link> {
+        // SAFETY: Links of a list are followed by valid ones.
+        unsafe { NonNull::new_unchecked(link.as_ref().get()) }
+    }
+
+    /// Makes the first the last.
+    ///
+    /// # Safety
+    ///
+    /// `first` is the first of the list.
+    #[inline(always)]
+    pub unsafe fn turn(&mut self, first: NonNull<Link>) {
+        // INVARIANT: The list is a circle; it only starts elsewhere now.
+        self.last = first.as_ptr();
+    }
+
+    /// Takes the first out.
+    ///
+    /// # Safety
+    ///
+    /// `first` is the first of the list.
+    #[inline(always)]
+    pub unsafe fn remove(&mut self, first: NonNull<Link>) {
+        // SAFETY: The list has a first, so it has a last; both are ours.
+        // INVARIANT: The circle is closed behind it.
+        unsafe {
+            let next = first.as_ref().get();
+            if next == first.as_ptr() {
+                self.last = ptr::null_mut();
+            } else {
+                (*self.last).set(next);
+            }
+        }
+    }
+}
+
+/// What is ready, by priority.
+///
+/// # Invariants
+///
+/// `others` has the bit of each priority but `NORMAL` whose list is not empty.
+pub struct RunQueue {
+    normal: List,
+    /// Polls that this round still has.
+    left: usize,
+    /// Polls that it was cut by.
+    cut: usize,
+    others: u32,
+    picks: u32,
+    /// The priority that was favoured last.
+    favoured: u32,
+    /// That of `NORMAL` is always empty.
+    lists: [List; PRIORITIES],
+}
+
+impl RunQueue {
+    /// An empty queue.
+    pub const fn new() -> Self {
+        RunQueue {
+            normal: List::EMPTY,
+            left: 0,
+            cut: 0,
+            others: 0,
+            picks: 0,
+            favoured: 0,
+            lists: [const { List::EMPTY }; PRIORITIES],
+        }
+    }
+
+    /// Whether nothing is queued.
+    #[inline(always)]
+    pub fn is_empty(&self) -> bool {
+        self.normal.last.is_null() && self.others == 0
+    }
+
+    /// The list of `priority`.
+    #[inline(always)]
+    pub fn list(&mut self, priority: Priority) -> &mut List {
+        if priority == Priority::NORMAL {
+            return &mut self.normal;
+        }
+        &mut self.lists[usize::from(priority.0) % PRIORITIES]
+    }
+
+    /// Queues `link` behind all others of its priority.
+    ///
+    /// # Safety
+    ///
+    /// `link` is in no queue, the caller owns it, and it stays valid until it was taken out again.
+    #[inline(always)]
+    pub unsafe fn push(&mut self, link: NonNull<Link>, priority: Priority) {
+        if priority == Priority::NORMAL {
+            // SAFETY: Per the function's contract.
+            unsafe { self.normal.push(link) };
+        } else {
+            // SAFETY: As above.
+            unsafe { self.push_other(link, priority) };
+        }
+    }
+
+    /// # Safety
+    ///
+    /// As for [`push`](Self::push).
+    #[cold]
+    #[inline(never)]
+    unsafe fn push_other(&mut self, link: NonNull<Link>, priority: Priority) {
+        // INVARIANT: It is not empty any more.
+        self.others |= priority.bit();
+        // SAFETY: Per the function's contract.
+        unsafe { self.list(priority).push(link) };
+        if priority < Priority::NORMAL && self.left > 1 {
+            // After the poll of the moment, if there is one.
+            self.cut = self.cut.wrapping_add(self.left.wrapping_sub(1));
+            self.left = 1;
+        }
+    }
+
+    /// Takes the first of `priority` out.
+    ///
+    /// # Safety
+    ///
+    /// `first` is the first of the list of that priority.
+    #[inline(always)]
+    pub unsafe fn remove(&mut self, first: NonNull<Link>, priority: Priority) {
+        let list = self.list(priority);
+        // SAFETY: Per the function's contract.
+        unsafe { list.remove(first) };
+        if priority != Priority::NORMAL && list.last.is_null() {
+            self.others &= !priority.bit();
+        }
+    }
+
+    /// The priority whose turn it is; its list is not empty. `None` if nothing is queued.
+    #[inline(always)]
+    pub fn pick(&mut self) -> Option<Priority> {
+        if self.others != 0 {
+            return Some(self.pick_among());
+        }
+        (!self.normal.last.is_null()).then_some(Priority::NORMAL)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn pick_among(&mut self) -> Priority {
+        let mut ready = self.others;
+        if !self.normal.last.is_null() {
+            ready |= Priority::NORMAL.bit();
+        }
+        self.picks = self.picks.wrapping_add(1);
+        if self.picks % FAVOUR == 0 {
+            // The next one in turn, below the one before, or from the top again.
+            let below = ready & (!1u32).wrapping_shl(self.favoured);
+            self.favoured = if below != 0 { below } else { ready }.trailing_zeros();
+            return Priority::from_stored(self.favoured as u8);
+        }
+        Priority::from_stored(ready.trailing_zeros() as u8)
+    }
+
+    /// Begins a round at [`Priority::NORMAL`]: of one poll, if that is `short`.
+    #[inline(always)]
+    pub fn start_round(&mut self, short: bool) {
+        self.left = ROUND;
+        if short {
+            self.cut = ROUND.wrapping_sub(1);
+            self.left = 1;
+        }
+    }
+
+    /// One poll of the round is done; whether it goes on.
+    #[inline(always)]
+    pub fn step(&mut self) -> bool {
+        self.left = self.left.wrapping_sub(1);
+        self.left != 0
+    }
+
+    /// The round has ended; how many polls it had.
+    #[inline(always)]
+    pub fn end_round(&mut self) -> usize {
+        // SAFETY: A reference may be read. (Volatile, so that the compiler counts down in memory,
+        // by one instruction, and not in a register besides.)
+        let left = unsafe { ptr::read_volatile(&self.left) };
+        ROUND
+            .wrapping_sub(left)
+            .wrapping_sub(core::mem::take(&mut self.cut))
+    }
+
+    /// Takes out what is next.
+    pub fn pop(&mut self) -> Option<NonNull<Link>> {
+        let priority = self.pick()?;
+        let first = self.list(priority).first()?;
+        // SAFETY: It is the first.
+        unsafe { self.remove(first, priority) };
+        Some(first)
+    }
+
+    /// Calls `f` for every link; `f` must not change the queue.
+    pub fn for_each(&self, mut f: impl FnMut(NonNull<Link>)) {
+        for list in core::iter::once(&self.normal).chain(&self.lists) {
+            let Some(first) = list.first() else { continue };
+            let mut link = first;
+            loop {
+                f(link);
+                // SAFETY: The queue owns its links, and the list is a circle.
+                link = unsafe { NonNull::new_unchecked(link.as_ref().get()) };
+                if link == first {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Queues `batch`, oldest first; returns how many there were. `priority` tells that of a link.
+    pub fn append(&mut self, batch: Batch, priority: impl Fn(NonNull<Link>) -> Priority) -> usize {
+        let mut n = 0usize;
+        // SAFETY: The batch owns its links, and hands each of them to us.
+        batch.oldest_first(|link| unsafe {
+            self.push(link, priority(link));
+            n = n.wrapping_add(1);
+        });
+        n
+    }
+}
+
+impl Default for RunQueue {
+    fn default() -> Self {
+        Self::new()
+    }
+}

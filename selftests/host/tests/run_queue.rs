@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The run queue against a simple model: a `VecDeque` for each priority.
+
+#![cfg(not(loom))]
+
+use coop_host::run_queue::{List, Priority, RunQueue, FAVOUR, PRIORITIES, ROUND};
+use coop_host::wake_queue::{Link, Push, WakeQueue};
+use proptest::prelude::*;
+use std::collections::VecDeque;
+use std::ptr::NonNull;
+
+#[repr(C)]
+struct Node {
+    link: Link,
+    id: usize,
+    priority: Priority,
+}
+
+fn node(id: usize, priority: u8) -> NonNull<Link> {
+    let node = Box::new(Node {
+        link: Link::new(),
+        id,
+        priority: Priority::new(priority).unwrap(),
+    });
+    NonNull::from(Box::leak(node)).cast()
+}
+
+fn of<'a>(link: NonNull<Link>) -> &'a Node {
+    // SAFETY: All links are those of nodes, which live to the end of the test.
+    unsafe { link.cast::<Node>().as_ref() }
+}
+
+fn free(link: NonNull<Link>) {
+    // SAFETY: It comes from `node`, and is used no more.
+    drop(unsafe { Box::from_raw(link.cast::<Node>().as_ptr()) });
+}
+
+#[derive(Default)]
+struct Model {
+    lists: [VecDeque<usize>; PRIORITIES],
+    picks: u32,
+    favoured: usize,
+}
+
+impl Model {
+    fn pick(&mut self) -> Option<usize> {
+        let normal = usize::from(Priority::NORMAL.get());
+        let ready = |n: &usize| !self.lists[*n].is_empty();
+        let urgent = (0..PRIORITIES).find(ready)?;
+        if (0..PRIORITIES).filter(ready).all(|n| n == normal) {
+            return Some(normal);
+        }
+        self.picks += 1;
+        if self.picks % FAVOUR != 0 {
+            return Some(urgent);
+        }
+        let next = (1..=PRIORITIES)
+            .map(|n| (self.favoured + n) % PRIORITIES)
+            .find(ready);
+        self.favoured = next.unwrap_or(urgent);
+        Some(self.favoured)
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Op {
+    Push(u8),
+    Batch(Vec<u8>),
+    Pop,
+    Turn,
+    Walk,
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        4 => (0..8u8).prop_map(Op::Push),
+        1 => prop::collection::vec(0..8u8, 0..5).prop_map(Op::Batch),
+        3 => Just(Op::Pop),
+        3 => Just(Op::Turn),
+        1 => Just(Op::Walk),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn it_does_what_the_model_does(
+        only_normal in any::<bool>(),
+        ops in prop::collection::vec(op(), 1..300),
+    ) {
+        let mut queue = RunQueue::new();
+        let mut model = Model::default();
+        let mut next = 0;
+        let at = |p: u8| if only_normal { Priority::NORMAL.get() } else { p };
+        for op in ops {
+            match op {
+                Op::Push(p) => {
+                    let link = node(next, at(p));
+                    // SAFETY: It is new, and freed after it came out.
+                    unsafe { queue.push(link, of(link).priority) };
+                    model.lists[usize::from(at(p))].push_back(next);
+                    next += 1;
+                }
+                Op::Batch(ps) => {
+                    let outside = WakeQueue::new();
+                    for p in &ps {
+                        let link = node(next, at(*p));
+                        // SAFETY: As above.
+                        prop_assert_eq!(unsafe { outside.push(link) }, Push::Queued);
+                        model.lists[usize::from(at(*p))].push_back(next);
+                        next += 1;
+                    }
+                    let n = queue.append(outside.take(), |link| of(link).priority);
+                    prop_assert_eq!(n, ps.len());
+                }
+                Op::Pop => {
+                    let found = queue.pop();
+                    let expected = model.pick().and_then(|n| model.lists[n].pop_front());
+                    prop_assert_eq!(found.map(|link| of(link).id), expected);
+                    found.map(free);
+                }
+                Op::Turn => {
+                    let picked = queue.pick();
+                    let expected = model.pick();
+                    prop_assert_eq!(picked.map(|p| usize::from(p.get())), expected);
+                    if let (Some(p), Some(n)) = (picked, expected) {
+                        let first = queue.list(p).first().unwrap();
+                        let id = model.lists[n].pop_front().unwrap();
+                        prop_assert_eq!(of(first).id, id);
+                        model.lists[n].push_back(id);
+                        // SAFETY: It is the first, then it is in the list.
+                        let after = unsafe {
+                            queue.list(p).turn(first);
+                            List::after(first)
+                        };
+                        prop_assert_eq!(of(after).id, model.lists[n][0]);
+                    }
+                }
+                Op::Walk => {
+                    let mut ids = Vec::new();
+                    queue.for_each(|link| ids.push(of(link).id));
+                    ids.sort();
+                    let mut expected: Vec<_> = model.lists.iter().flatten().copied().collect();
+                    expected.sort();
+                    prop_assert_eq!(ids, expected);
+                }
+            }
+            prop_assert_eq!(queue.is_empty(), model.lists.iter().all(VecDeque::is_empty));
+        }
+        while let Some(link) = queue.pop() {
+            free(link);
+        }
+    }
+
+    /// Whatever waits beside somebody more urgent who is always ready: the documented bound.
+    #[test]
+    fn nobody_starves(waiting in prop::collection::hash_set(1..8u8, 1..7), before in 0..100u32) {
+        let mut queue = RunQueue::new();
+        let hog = node(usize::MAX, 0);
+        // SAFETY: New, and freed after it came out.
+        unsafe { queue.push(hog, Priority::HIGHEST) };
+        for p in &waiting {
+            let link = node(usize::from(*p), *p);
+            // SAFETY: As above.
+            unsafe { queue.push(link, of(link).priority) };
+        }
+        // From any position of the turn.
+        for _ in 0..before {
+            queue.pick();
+        }
+        let mut left = waiting.len();
+        for _ in 0..FAVOUR as usize * PRIORITIES {
+            let priority = queue.pick().unwrap();
+            let first = queue.list(priority).first().unwrap();
+            if first == hog {
+                // SAFETY: It is the first.
+                unsafe { queue.list(priority).turn(first) };
+                continue;
+            }
+            // SAFETY: As above.
+            unsafe { queue.remove(first, priority) };
+            free(first);
+            left -= 1;
+        }
+        prop_assert_eq!(left, 0);
+        queue.pop();
+        free(hog);
+    }
+}
+
+proptest! {
+    /// Whatever is queued in the middle of a round, or before its first poll: each poll is counted
+    /// once, a round has no more than its polls, and one more at most after something urgent.
+    #[test]
+    fn the_polls_of_a_round_are_counted(
+        short in any::<bool>(),
+        pushes in prop::collection::vec(prop::option::of(0..8u8), 0..40),
+    ) {
+        let mut queue = RunQueue::new();
+        queue.start_round(short);
+        let most = if short { 1 } else { ROUND };
+        let (mut steps, mut goes_on, mut cut) = (0, true, false);
+        let mut pushes = pushes.into_iter();
+        while goes_on {
+            prop_assert!(steps < most);
+            prop_assert!(!cut, "a poll after the one that queued something urgent");
+            while let Some(Some(p)) = pushes.next() {
+                let link = node(0, p);
+                // SAFETY: It is new, and freed after it came out.
+                unsafe { queue.push(link, of(link).priority) };
+                cut |= p < Priority::NORMAL.get();
+            }
+            steps += 1;
+            goes_on = queue.step();
+        }
+        prop_assert_eq!(queue.end_round(), steps);
+        while let Some(link) = queue.pop() {
+            free(link);
+        }
+    }
+}
+
+#[test]
+fn a_round_is_cut_by_something_urgent() {
+    let mut queue = RunQueue::new();
+    let nodes = [node(0, 4), node(1, 0), node(2, 7)];
+    queue.start_round(false);
+    assert!(queue.step());
+    // SAFETY: They are new, and freed after they came out.
+    unsafe { queue.push(nodes[2], Priority::LOWEST) };
+    assert!(queue.step());
+    // SAFETY: As above.
+    unsafe { queue.push(nodes[1], Priority::HIGHEST) };
+    assert!(!queue.step());
+    assert_eq!(queue.end_round(), 3);
+    queue.start_round(false);
+    while queue.step() {}
+    assert_eq!(queue.end_round(), ROUND);
+    queue.start_round(true);
+    assert!(!queue.step());
+    assert_eq!(queue.end_round(), 1);
+    // SAFETY: As above.
+    unsafe { queue.push(nodes[0], Priority::NORMAL) };
+    for id in [1, 0, 2] {
+        let link = queue.pop().unwrap();
+        assert_eq!(of(link).id, id);
+        free(link);
+    }
+}
