@@ -55,9 +55,10 @@ EXPORT_SYMBOL_GPL(coop_bh_runner);
  */
 unsigned int coop_sender_place(void)
 {
-	bool off = in_softirq();
+	bool off = in_softirq(), idle = in_serving_softirq() && is_idle_task(current);
 
-	if (in_nmi() || in_hardirq() || irqs_disabled() || preempt_count() & PREEMPT_MASK)
+	/* An idle thread has preemption off. */
+	if (in_nmi() || in_hardirq() || irqs_disabled() || (preempt_count() & PREEMPT_MASK) > idle)
 		return COOP_PLACE_ELSEWHERE;
 	if (IS_ENABLED(CONFIG_PREEMPT_RT) && rcu_preempt_depth() > off)
 		return COOP_PLACE_ELSEWHERE;

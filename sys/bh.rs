@@ -37,7 +37,8 @@ pub enum Place {
     BhOn,
     /// It may as it is.
     BhOff,
-    /// It may not: interrupts are off, a spinlock is held, or a domain run already.
+    /// It may not: interrupts are off, a spinlock is held (by whomever a softirq has interrupted,
+    /// too), or a domain run already.
     Elsewhere,
 }
 

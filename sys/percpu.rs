@@ -75,15 +75,23 @@ pub(super) fn sender_place() -> Place {
     #[cfg(all(CONFIG_X86_64, CONFIG_SMP, not(CONFIG_PREEMPT_RT)))]
     {
         let count = x86::preempt_count();
-        if count & (x86::NMI | x86::HARDIRQ | x86::PREEMPT) != 0 || x86::irqs_disabled() {
+        if count & (x86::NMI | x86::HARDIRQ) != 0 || x86::irqs_disabled() {
             return Place::Elsewhere;
         }
-        // SAFETY: The current thread is valid. What runs a domain has a notifier; so may others.
-        let marked = unsafe { !(*x86::current()).preempt_notifiers.first.is_null() };
+        let task = x86::current();
         if count & x86::SOFTIRQ != 0 {
-            // On top of some thread, whatever that does.
-            Place::BhOff
-        } else if marked {
+            // On top of some thread, whatever that runs; an idle one has preemption off.
+            // SAFETY: The current thread is valid.
+            let idle = unsafe { (*task).flags } & bindings::PF_IDLE;
+            return if count & x86::PREEMPT <= u32::from(idle != 0) {
+                Place::BhOff
+            } else {
+                Place::Elsewhere
+            };
+        }
+        // SAFETY: As above. What runs a domain has a notifier; so may others.
+        let marked = unsafe { !(*task).preempt_notifiers.first.is_null() };
+        if count & x86::PREEMPT != 0 || marked {
             Place::Elsewhere
         } else if count & x86::BH_OFF != 0 {
             Place::BhOff
