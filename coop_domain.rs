@@ -17,6 +17,9 @@
 //! | coroutine | yes | `EDEADLK`: `send().await`, `ask().await` | yes |
 //! | NMI | no | no | no |
 
+#[allow(dead_code, unreachable_pub)] // Shared with selftests/host.
+#[path = "coop/alarm.rs"]
+mod alarm;
 #[allow(dead_code, unreachable_pub, unused_imports)] // Shared with selftests/host.
 #[path = "coop/atomic.rs"]
 mod atomic;
@@ -47,6 +50,8 @@ mod home;
 mod inline;
 #[path = "coop/irq.rs"]
 pub mod irq;
+#[path = "coop/join.rs"]
+pub mod join;
 #[path = "coop/mailbox.rs"]
 pub mod mailbox;
 pub mod msgq;
@@ -64,6 +69,8 @@ mod room;
 #[allow(dead_code, unreachable_pub)] // Shared with selftests/host.
 #[path = "coop/run_queue.rs"]
 pub mod run_queue;
+#[path = "coop/select.rs"]
+pub mod select;
 #[path = "coop/sender.rs"]
 pub mod sender;
 #[path = "coop/signal.rs"]
@@ -82,6 +89,10 @@ pub mod task;
 mod task_state;
 #[path = "coop/teardown.rs"]
 mod teardown;
+#[path = "coop/time.rs"]
+pub mod time;
+#[path = "coop/timers.rs"]
+mod timers;
 #[allow(dead_code, unreachable_pub)] // Shared with selftests/host.
 #[path = "coop/wait_cell.rs"]
 mod wait_cell;
@@ -93,6 +104,7 @@ mod waker;
 #[path = "coop/yield_now.rs"]
 mod yield_now;
 
+pub use crate::alarm::Missed;
 pub use crate::bh::Level;
 pub use crate::call::Caller;
 pub use crate::cell::DomainCell;
@@ -100,15 +112,20 @@ pub use crate::domain::{Builder, Domain, Handle};
 pub use crate::group::Group;
 pub use crate::home::Spin;
 pub use crate::irq::{IrqLine, Top};
+pub use crate::join::{join, join3, join4, join_all};
 pub use crate::mailbox::Capacity;
 pub use crate::receiver::Receiver;
 pub use crate::reply::{Reply, Request};
 pub use crate::run_queue::Priority;
+pub use crate::select::{
+    select, select3, select4, select_biased, select_slice, Either, Either3, Either4,
+};
 pub use crate::sender::{PostError, PostErrorKind, Sender};
 pub use crate::signal::Signal;
 pub use crate::slice::Slice;
 pub use crate::sys::thread::Policy;
 pub use crate::task::{set_priority, JoinHandle, TASK_HEADER_BYTES};
+pub use crate::time::{interval, interval_at, sleep, sleep_until, timeout, Interval};
 pub use crate::yield_now::yield_now;
 
 use crate::sys::module::GoingNotifier;
@@ -118,9 +135,11 @@ use kernel::prelude::*;
 /// What drivers use.
 pub mod prelude {
     pub use crate::{
-        set_priority, yield_if_needed, yield_now, Builder, Caller, Capacity, Domain, DomainCell,
-        Group, Handle, IrqLine, JoinHandle, Level, Policy, PostError, PostErrorKind, Priority,
-        Receiver, Reply, Request, Sender, Signal, Slice, Spin, Top,
+        interval, interval_at, select, select3, select4, select_biased, select_slice, set_priority,
+        sleep, sleep_until, timeout, yield_if_needed, yield_now, Builder, Caller, Capacity, Domain,
+        DomainCell, Either, Either3, Either4, Group, Handle, Interval, IrqLine, JoinHandle, Level,
+        Missed, Policy, PostError, PostErrorKind, Priority, Receiver, Reply, Request, Sender,
+        Signal, Slice, Spin, Top,
     };
 }
 

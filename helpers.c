@@ -16,6 +16,7 @@
 #include <linux/sched/signal.h>
 #include <linux/sched/stat.h>
 #include <linux/sched/task.h>
+#include <linux/spinlock.h>
 #include <linux/timex.h>
 #include <linux/workqueue.h>
 
@@ -303,6 +304,28 @@ bool coop_yield_to(struct task_struct *task)
 	return true;
 }
 EXPORT_SYMBOL_GPL(coop_yield_to);
+
+/* One lock class for all: they do not nest. */
+void coop_raw_lock_init(raw_spinlock_t *lock)
+{
+	raw_spin_lock_init(lock);
+}
+EXPORT_SYMBOL_GPL(coop_raw_lock_init);
+
+unsigned long coop_raw_lock(raw_spinlock_t *lock)
+{
+	unsigned long flags;
+
+	raw_spin_lock_irqsave(lock, flags);
+	return flags;
+}
+EXPORT_SYMBOL_GPL(coop_raw_lock);
+
+void coop_raw_unlock(raw_spinlock_t *lock, unsigned long flags)
+{
+	raw_spin_unlock_irqrestore(lock, flags);
+}
+EXPORT_SYMBOL_GPL(coop_raw_unlock);
 
 static int coop_die(struct notifier_block *nb, unsigned long event, void *args)
 {

@@ -3,6 +3,7 @@
 #ifndef COOP_HELPERS_H
 #define COOP_HELPERS_H
 
+#include <linux/spinlock_types.h>
 #include <linux/types.h>
 
 struct lock_class_key;
@@ -56,6 +57,9 @@ int coop_baton_lock_killable(struct rt_mutex *lock);
 bool coop_owner_on_cpu(struct task_struct **word, struct task_struct *owner);
 bool coop_alone_on_cpu(void);
 bool coop_yield_to(struct task_struct *task);
+void coop_raw_lock_init(raw_spinlock_t *lock);
+unsigned long coop_raw_lock(raw_spinlock_t *lock);
+void coop_raw_unlock(raw_spinlock_t *lock, unsigned long flags);
 int coop_die_register(void);
 void coop_die_unregister(void);
 

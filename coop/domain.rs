@@ -22,6 +22,7 @@ use core::mem::size_of;
 use kernel::prelude::*;
 use kernel::str::CString;
 use kernel::sync::Arc;
+use kernel::time::Delta;
 
 /// What a domain is to be like; see [`Domain::builder`].
 pub struct Builder<'a> {
@@ -33,6 +34,7 @@ pub struct Builder<'a> {
     dedicated: bool,
     level: Level,
     spin: Spin,
+    slack: Delta,
     capacity: Capacity,
 }
 
@@ -52,6 +54,13 @@ impl Builder<'_> {
     /// How long the home thread looks for more work before it sleeps. Default: [`Spin::Auto`].
     pub fn spin(mut self, spin: Spin) -> Self {
         self.spin = spin;
+        self
+    }
+
+    /// How late a timer may fire, so that it shares an interrupt with others. Default: 50 µs, as
+    /// the kernel's own threads have it.
+    pub fn slack(mut self, slack: Delta) -> Self {
+        self.slack = slack;
         self
     }
 
@@ -105,7 +114,13 @@ impl Builder<'_> {
         };
         let name = CString::try_from(self.name)?;
         let executor = Arc::pin_init(
-            Executor::new(name, self.level, self.dedicated, Spinning::new(self.spin)),
+            Executor::new(
+                name,
+                self.level,
+                self.dedicated,
+                Spinning::new(self.spin),
+                self.slack.as_nanos().max(0).unsigned_abs(),
+            ),
             GFP_KERNEL,
         )?;
         let home = Kthread::create(self.name, executor.clone())?;
@@ -171,6 +186,7 @@ impl Domain {
             dedicated: false,
             level: Level::Process,
             spin: Spin::Auto,
+            slack: Delta::from_micros(50),
             policy: Policy::Normal { nice: 0 },
             capacity: Capacity::default(),
         }

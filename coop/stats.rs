@@ -67,6 +67,8 @@ pub struct Stats {
     pub overruns: Counter,
     /// See [`WATCH`].
     watching: AtomicU32,
+    /// Interrupts of the domain's timer.
+    pub timer_interrupts: Counter,
     /// Duration of the longest poll, in cycles, as far as is known: see `start_batch`.
     longest: AtomicU64,
     longest_name: [AtomicU64; NAME_WORDS],
@@ -95,6 +97,7 @@ impl Stats {
             spin_misses: Counter::default(),
             overruns: Counter::default(),
             watching: AtomicU32::new(0),
+            timer_interrupts: Counter::default(),
             longest: AtomicU64::new(0),
             longest_name: Default::default(),
             mark: AtomicU64::new(0),
@@ -253,6 +256,7 @@ impl kernel::fmt::Display for Stats {
             ("spin_hits", &self.spin_hits),
             ("spin_misses", &self.spin_misses),
             ("overruns", &self.overruns),
+            ("timer_interrupts", &self.timer_interrupts),
         ];
         writeln!(f, "polls {}", self.polls())?;
         writeln!(f, "calls {}", self.calls())?;

@@ -99,6 +99,7 @@ impl Executor {
                 unsafe { self.retire(header, End::Cancel, false) };
             }
         }
+        self.timers.close();
         // Pairs with the fence in `purge`. A request finds nothing left to drop.
         fence(SeqCst);
         let request = self.purging.swap(ptr::null_mut(), AcqRel);
@@ -159,6 +160,7 @@ impl Executor {
             // SAFETY: We are the runner; it is linked and not `DONE`.
             unsafe { self.retire(header, End::Cancel, queued) };
         }
+        self.end_run();
         self.bury();
         purge.done.complete_all();
     }

@@ -17,15 +17,15 @@
 //!       |    v                               |   v
 //!       +------------------------------- RUNNING          close: any state -> CLOSED, for good
 //!         go_idle                            ^   |
-//!                                       take |   v kick
-//!                                          AGAIN
+//!                                       take |   v kick, alert
+//!                                          AGAIN <----------- IDLE, by alert
 //! ```
 //!
 //! - `IDLE`: no work, and the home thread sleeps or is about to: who pushes wakes it.
 //! - `RUNNING`: no work queued, and somebody is awake who looks here again before the domain goes
 //!   idle: who pushes need not wake anybody. In a `Process` domain that is the home thread, in a
 //!   `Bh` domain whoever runs it: there this word is the baton.
-//! - `AGAIN`: `RUNNING`, and the runner's own queue is to be looked at, too.
+//! - `AGAIN`: `RUNNING`, and the runner's own queue, and its timers, are to be looked at, too.
 //! - `CLOSED`: the domain is gone, nothing is accepted.
 //!
 //! **No lost wake-up**: going idle and pushing are read-modify-writes of the *same* word, so one
@@ -189,6 +189,32 @@ impl WakeQueue {
                 head,
                 next,
                 named("queue.kick", Ordering::AcqRel),
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return head == IDLE,
+                Err(now) => head = now,
+            }
+        }
+    }
+
+    /// Has the one that pushers rely on [take](Self::take), though nothing was pushed; `true` if that
+    /// is nobody, and the caller has to wake the home thread. Any context.
+    ///
+    /// Always a read-modify-write of the word: what was written before is seen after that `take`.
+    #[must_use]
+    pub fn alert(&self) -> bool {
+        let mut head = self.head.load(Ordering::Relaxed);
+        loop {
+            let next = match head {
+                IDLE | RUNNING => AGAIN,
+                CLOSED => return false,
+                _ => head,
+            };
+            // INVARIANT: A state in place of another, or what is there.
+            match self.head.compare_exchange_weak(
+                head,
+                next,
+                named("queue.alert", Ordering::Release),
                 Ordering::Relaxed,
             ) {
                 Ok(_) => return head == IDLE,

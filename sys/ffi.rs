@@ -3,7 +3,7 @@
 //! Declarations of `helpers.h`, the one place where they are repeated.
 
 use kernel::bindings;
-use kernel::ffi::{c_char, c_int, c_uint, c_void};
+use kernel::ffi::{c_char, c_int, c_uint, c_ulong, c_void};
 
 pub(super) type ThreadFn = unsafe extern "C" fn(*mut c_void) -> c_int;
 
@@ -53,6 +53,9 @@ extern "C" {
     ) -> bool;
     pub(super) fn coop_alone_on_cpu() -> bool;
     pub(super) fn coop_yield_to(task: *mut bindings::task_struct) -> bool;
+    pub(super) fn coop_raw_lock_init(lock: *mut bindings::raw_spinlock_t);
+    pub(super) fn coop_raw_lock(lock: *mut bindings::raw_spinlock_t) -> c_ulong;
+    pub(super) fn coop_raw_unlock(lock: *mut bindings::raw_spinlock_t, flags: c_ulong);
     pub(super) fn coop_die_register() -> c_int;
     pub(super) fn coop_die_unregister();
     pub(super) fn coop_within_module(addr: *const c_void, module: *const bindings::module) -> bool;

@@ -14,4 +14,5 @@ pub mod module;
 mod percpu;
 pub mod runner;
 pub mod thread;
+pub mod timer;
 pub mod work;

@@ -28,10 +28,12 @@ mod ring;
 mod sync;
 #[path = "runtime/task.rs"]
 mod task;
+#[path = "runtime/timer.rs"]
+mod timer;
 
 use harness::{entry, Entry, Suite};
 
-static FIGURES: [Entry; 38] = [
+static FIGURES: [Entry; 43] = [
     entry::<ring::PushPop>(),
     entry::<ring::PushPopInMemory>(),
     entry::<ring::Batch32>(),
@@ -68,6 +70,11 @@ static FIGURES: [Entry; 38] = [
     entry::<sync::TrySend>(),
     entry::<sync::Set>(),
     entry::<sync::HandOver>(),
+    entry::<timer::Sleep>(),
+    entry::<timer::ArmCancel<10>>(),
+    entry::<timer::ArmCancel<1_000>>(),
+    entry::<timer::ArmCancel<100_000>>(),
+    entry::<timer::Select>(),
     entry::<mem::TaskHeader>(),
     entry::<mem::OneDomain>(),
 ];

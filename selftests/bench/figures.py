@@ -74,6 +74,18 @@ FIGURES = {
     "sync.channel_try": ("base.kfifo", [at_most(25)]),
     "sync.event": ("base.mutex", []),
     "sync.mutex_hand_over": ("base.schedule", []),
+    "timer.sleep": ("base.hrtimer_kthread", [times(1, "base.hrtimer_kthread")]),
+    "timer.arm_cancel_among_10": ("base.hrtimer_start_cancel", []),
+    # At most as the logarithm of the number, from 10.
+    "timer.arm_cancel_among_1000": (
+        "base.hrtimer_start_cancel",
+        [times(1, "base.hrtimer_start_cancel"), times(3, "timer.arm_cancel_among_10")],
+    ),
+    "timer.arm_cancel_among_100000": (
+        "base.hrtimer_start_cancel_among_1000",
+        [times(5, "timer.arm_cancel_among_10")],
+    ),
+    "select.ready": (None, [at_most(60)]),
     "mem.task_header": (None, [at_most(64)]),
     "mem.domain": (None, []),
 }

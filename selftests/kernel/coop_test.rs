@@ -48,6 +48,8 @@ mod priority;
 mod room;
 #[path = "sched.rs"]
 mod sched;
+#[path = "select.rs"]
+mod select;
 #[path = "spin.rs"]
 mod spin;
 #[path = "stats.rs"]
@@ -62,6 +64,10 @@ mod sync_outside;
 mod sys;
 #[path = "teardown.rs"]
 mod teardown;
+#[path = "time.rs"]
+mod time;
+#[path = "time_ends.rs"]
+mod time_ends;
 
 use harness::{Log, Test};
 use kernel::debugfs::{Dir, File};
@@ -83,7 +89,7 @@ fn owner() -> &'static ThisModule {
     this_module::<CoopTest>()
 }
 
-static GROUPS: [&[Test]; 26] = [
+static GROUPS: &[&[Test]] = &[
     sched::TESTS,
     priority::TESTS,
     group::TESTS,
@@ -106,6 +112,9 @@ static GROUPS: [&[Test]; 26] = [
     sync::TESTS,
     sync_cancel::TESTS,
     sync_outside::TESTS,
+    time::TESTS,
+    time_ends::TESTS,
+    select::TESTS,
     leaks::TESTS,
     // Not to be run with the others: these leave something behind, on purpose.
     owner::TESTS,

@@ -40,6 +40,15 @@ int run_rt_mutex_callers_1(struct sample *s, unsigned int ops);
 int run_rt_mutex_callers_2(struct sample *s, unsigned int ops);
 int run_rt_mutex_callers_4(struct sample *s, unsigned int ops);
 
+/* How long the figures of time sleep; as SLEEP in ../runtime/timer.rs. */
+#define BENCH_SLEEP_NS	100000
+
+/* timers.c */
+u64 coop_bench_idle_ns(void);
+int run_hrtimer_kthread(struct sample *s, unsigned int ops);
+int run_hrtimer_start_cancel(struct sample *s, unsigned int ops);
+int run_hrtimer_start_cancel_among_1000(struct sample *s, unsigned int ops);
+
 /* irq.c */
 int run_threaded_irq(struct sample *s, unsigned int ops);
 

@@ -45,6 +45,10 @@ static const struct figure figures[] = {
 	{ "base.rt_mutex_callers_2",	run_rt_mutex_callers_2,	 512, LOOP, 2 },
 	{ "base.rt_mutex_callers_4",	run_rt_mutex_callers_4,	 512, LOOP, 4 },
 	{ "base.threaded_irq",		run_threaded_irq,	  64, CLOCK, 1 },
+	{ "base.hrtimer_kthread",	run_hrtimer_kthread,	 256, LOOP, 1 },
+	{ "base.hrtimer_start_cancel",	run_hrtimer_start_cancel, 512, LOOP, 1 },
+	{ "base.hrtimer_start_cancel_among_1000",
+				run_hrtimer_start_cancel_among_1000, 512, LOOP, 1 },
 };
 
 static struct suite *suite;

@@ -3,6 +3,8 @@
 //! The parts of `coop_domain` that need no kernel, compiled for the host: the very files the
 //! module is made of.
 
+#[path = "../../../coop/alarm.rs"]
+pub mod alarm;
 #[path = "../../../coop/atomic.rs"]
 pub mod atomic;
 #[path = "../../../msgq.rs"]

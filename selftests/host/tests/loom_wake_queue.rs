@@ -5,7 +5,7 @@
 #![cfg(loom)]
 
 use coop_host::model;
-use coop_host::model::atomic::UnsafeCell;
+use coop_host::model::atomic::{AtomicBool, Ordering, UnsafeCell};
 use coop_host::model::{Kthread, Static};
 use coop_host::run_queue::{Priority, RunQueue};
 use coop_host::wake_queue::{Link, Push, WakeQueue};
@@ -120,6 +120,40 @@ model! {
     no_second_look: "kernel.no_second_look",
     no_barrier_before_the_second_look: "kernel.set_current_state",
     no_barrier_before_the_wake_up: "kernel.wake_up_process",
+}
+
+model! {
+    /// The interrupt of the domain's timer, which queues nothing, but has something noted; besides
+    /// a wake-up. A lost one is a deadlock.
+    fn an_alert_is_not_missed() {
+        let (domain, a, due) = (Domain::new(), Node::new(), Static::new(AtomicBool::new(false)));
+        let interrupt = thread::spawn(move || {
+            due.store(true, Ordering::Relaxed);
+            if domain.queue.alert() {
+                domain.home.wake();
+            }
+        });
+        let waker = thread::spawn(move || domain.wake(a, 1));
+        let mut local = LocalQueue::new();
+        let (mut woken, mut fired) = (false, false);
+        while !(woken && fired) {
+            if domain.queue.has_work() {
+                local.append(domain.queue.take());
+                fired |= due.load(Ordering::Relaxed);
+                woken |= local.pop().is_some();
+            } else if domain.queue.go_idle() {
+                domain.home.park_unless(|| !domain.queue.is_idle());
+                domain.queue.claim();
+            }
+        }
+        interrupt.join().unwrap();
+        waker.join().unwrap();
+        // SAFETY: All threads have ended.
+        unsafe { (domain.free(), a.free(), due.free()) };
+    }
+    #![preemptions = 2]
+    alert: "queue.alert",
+    take_after_an_alert: "queue.take/acquire",
 }
 
 model! {
