@@ -179,18 +179,24 @@ bool coop_fatal_signal_pending(void)
 }
 EXPORT_SYMBOL_GPL(coop_fatal_signal_pending);
 
-/* Also a quiescent state for tasks RCU, which a busy kthread owes. */
+/* Lazily, too: then a thread is asked to give way, and made to at the next tick only. */
+bool coop_need_resched(void)
+{
+	return need_resched() || test_thread_flag(TIF_NEED_RESCHED_LAZY);
+}
+EXPORT_SYMBOL_GPL(coop_need_resched);
+
+/*
+ * Also a quiescent state for tasks RCU, which a busy kthread owes. cond_resched() does
+ * nothing on a preemptible kernel, and would let a lazy request stand.
+ */
 void coop_cond_resched(void)
 {
 	cond_resched_tasks_rcu_qs();
+	if (coop_need_resched())
+		schedule();
 }
 EXPORT_SYMBOL_GPL(coop_cond_resched);
-
-bool coop_need_resched(void)
-{
-	return need_resched();
-}
-EXPORT_SYMBOL_GPL(coop_need_resched);
 
 /* Cheap and only ever compared with itself; 0 where the CPU has no counter. */
 u64 coop_cycles(void)
