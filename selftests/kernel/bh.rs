@@ -92,7 +92,7 @@ fn sender_runs(log: &mut Log) -> Result {
         check_eq!(log, seen.by(), sys::me());
     }
     // The same with a batch, and with a post that may wait.
-    check_eq!(log, tx.post_batch(&mut (0..10).into_iter()), Ok(10));
+    check_eq!(log, tx.post_batch(&mut (0..10)), Ok(10));
     check_eq!(log, seen.count(), 1009);
     check!(log, tx.post(0).is_ok());
     check_eq!(log, seen.count(), 1010);
