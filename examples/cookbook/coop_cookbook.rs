@@ -10,9 +10,15 @@ use core::future::Future;
 use kernel::prelude::*;
 
 mod batch_and_flush;
+mod bounded_parallelism;
 mod graceful_shutdown;
+mod periodic_statistics;
+mod poll_with_backoff;
 mod priority_command_queue;
 mod producer_faster_than_consumer;
+mod request_with_retry;
+mod reset_in_traffic;
+mod watchdog;
 
 module! {
     type: Cookbook,
@@ -27,12 +33,18 @@ type Recipe = (&'static str, fn(&'static ThisModule) -> Result);
 
 static RECIPES: &[Recipe] = &[
     ("batch_and_flush", batch_and_flush::run),
+    ("bounded_parallelism", bounded_parallelism::run),
     ("graceful_shutdown", graceful_shutdown::run),
+    ("periodic_statistics", periodic_statistics::run),
+    ("poll_with_backoff", poll_with_backoff::run),
     ("priority_command_queue", priority_command_queue::run),
     (
         "producer_faster_than_consumer",
         producer_faster_than_consumer::run,
     ),
+    ("request_with_retry", request_with_retry::run),
+    ("reset_in_traffic", reset_in_traffic::run),
+    ("watchdog", watchdog::run),
 ];
 
 struct Cookbook;
