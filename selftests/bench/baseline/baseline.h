@@ -44,6 +44,8 @@ int run_rt_mutex_callers_4(struct sample *s, unsigned int ops);
 #define BENCH_SLEEP_NS	100000
 
 /* timers.c */
+int coop_bench_idle_start(void);
+void coop_bench_idle_stop(void);
 u64 coop_bench_idle_ns(void);
 int run_hrtimer_kthread(struct sample *s, unsigned int ops);
 int run_hrtimer_start_cancel(struct sample *s, unsigned int ops);

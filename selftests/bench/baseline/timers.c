@@ -3,9 +3,10 @@
  * Baselines of time: a kthread that sleeps, and hrtimers.
  */
 #include <linux/hrtimer.h>
-#include <linux/kernel_stat.h>
+#include <linux/kthread.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
+#include <uapi/linux/sched/types.h>
 
 #include "baseline.h"
 
@@ -13,12 +14,77 @@
 #define FAR	(1000 * (u64)NSEC_PER_SEC)
 
 /*
- * Nanoseconds that the CPU of measurement has been idle: not work, though time
- * passes. (Whole microseconds: divided among many operations.)
+ * Idle time is not work, though time passes, and the kernel's own account of it is
+ * a sample. So a thread of policy SCHED_IDLE uses it up, and counts.
  */
+static struct task_struct *idler;
+static u64 idle_turns;
+static u64 ns_per_1024_turns;
+
+static noinline void count_turns(u64 until)
+{
+	while (READ_ONCE(idle_turns) != until) {
+		WRITE_ONCE(idle_turns, idle_turns + 1);
+		/* cond_resched() would let a lazy request stand until the next tick. */
+		if (need_resched() || test_thread_flag(TIF_NEED_RESCHED_LAZY))
+			schedule();
+	}
+}
+
+/* An interrupt makes it longer, never shorter. */
+static u64 time_turns(u64 turns)
+{
+	u64 shortest = U64_MAX;
+	int i;
+
+	for (i = 0; i < 8; i++) {
+		u64 start = ktime_get_ns();
+
+		count_turns(idle_turns + turns);
+		shortest = min(shortest, ktime_get_ns() - start);
+	}
+	return shortest;
+}
+
+static int idle_away(void *unused)
+{
+	while (!kthread_should_stop())
+		count_turns(idle_turns + 64);
+	return 0;
+}
+
+/*
+ * From now on, until coop_bench_idle_stop(), the idle time of the CPU of
+ * measurement is counted. By a thread that is bound to that CPU.
+ */
+int coop_bench_idle_start(void)
+{
+	struct sched_attr attr = { .sched_policy = SCHED_IDLE };
+	struct task_struct *thread;
+
+	/* What it takes to measure falls out. */
+	ns_per_1024_turns = time_turns(2048) - time_turns(1024);
+	thread = kthread_create(idle_away, NULL, "coop_bench/idle");
+	if (IS_ERR(thread))
+		return PTR_ERR(thread);
+	kthread_bind(thread, coop_bench_cpu());
+	sched_setattr_nocheck(thread, &attr);
+	idler = thread;
+	wake_up_process(idler);
+	return 0;
+}
+EXPORT_SYMBOL_GPL(coop_bench_idle_start);
+
+void coop_bench_idle_stop(void)
+{
+	kthread_stop(idler);
+}
+EXPORT_SYMBOL_GPL(coop_bench_idle_stop);
+
+/* Nanoseconds that the CPU of measurement has been idle, from anywhere on. */
 u64 coop_bench_idle_ns(void)
 {
-	return get_cpu_idle_time_us(coop_bench_cpu(), NULL) * NSEC_PER_USEC;
+	return READ_ONCE(idle_turns) * ns_per_1024_turns / 1024;
 }
 EXPORT_SYMBOL_GPL(coop_bench_idle_ns);
 
@@ -32,14 +98,17 @@ static void sleep_once(void)
 
 /*
  * One op: a kthread arms a timer, sleeps, and is woken by it, idle time left
- * out. The timer's interrupt, two context switches and the way into idle and
- * out of it are in it.
+ * out. The timer's interrupt and two context switches are in it.
  */
 int run_hrtimer_kthread(struct sample *s, unsigned int ops)
 {
 	u64 start, idle;
 	unsigned int i;
+	int ret;
 
+	ret = coop_bench_idle_start();
+	if (ret)
+		return ret;
 	for (i = 0; i < WARM_UP; i++)
 		sleep_once();
 	idle = coop_bench_idle_ns();
@@ -48,6 +117,7 @@ int run_hrtimer_kthread(struct sample *s, unsigned int ops)
 		sleep_once();
 	s->ns = stop_clock() - start;
 	s->ns -= min(s->ns, coop_bench_idle_ns() - idle);
+	coop_bench_idle_stop();
 	return 0;
 }
 

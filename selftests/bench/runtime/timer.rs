@@ -8,6 +8,8 @@ use core::ffi::CStr;
 use core::future::{poll_fn, Future};
 use core::pin::pin;
 use core::task::Poll;
+use kernel::error::to_result;
+use kernel::ffi::c_int;
 use kernel::module::this_module;
 use kernel::prelude::*;
 use kernel::time::Delta;
@@ -16,7 +18,27 @@ use kernel::time::Delta;
 const SLEEP: Delta = Delta::from_micros(100);
 
 extern "C" {
+    fn coop_bench_idle_start() -> c_int;
+    fn coop_bench_idle_stop();
     fn coop_bench_idle_ns() -> u64;
+}
+
+/// As long as this is there, idle time is counted.
+struct Idler;
+
+impl Idler {
+    fn new() -> Result<Self> {
+        // SAFETY: By a thread that may sleep, as figures are; undone by `drop`.
+        to_result(unsafe { coop_bench_idle_start() })?;
+        Ok(Idler)
+    }
+}
+
+impl Drop for Idler {
+    fn drop(&mut self) {
+        // SAFETY: Undoes what `new` did.
+        unsafe { coop_bench_idle_stop() };
+    }
 }
 
 /// Nanoseconds that the CPU of measurement has been idle.
@@ -26,7 +48,7 @@ fn idle_ns() -> u64 {
 }
 
 /// One op: a coroutine, the only one of its domain, arms a timer, sleeps, and is woken by it and
-/// polled, idle time left out. Two context switches and the way into idle and out of it are in it.
+/// polled, idle time left out. The timer's interrupt and two context switches are in it.
 pub(crate) struct Sleep;
 
 impl Figure for Sleep {
@@ -38,6 +60,7 @@ impl Figure for Sleep {
             .cpu(cpu())
             .slack(Delta::ZERO)
             .build()?;
+        let _idler = Idler::new()?;
         s.ns = run_inside(&domain, async move {
             for _ in 0..WARM_UP {
                 sleep(SLEEP).await;

@@ -134,11 +134,11 @@ model! {
             }
         });
         let waker = thread::spawn(move || domain.wake(a, 1));
-        let mut local = LocalQueue::new();
+        let mut local = RunQueue::new();
         let (mut woken, mut fired) = (false, false);
         while !(woken && fired) {
             if domain.queue.has_work() {
-                local.append(domain.queue.take());
+                local.append(domain.queue.take(), |_| Priority::NORMAL);
                 fired |= due.load(Ordering::Relaxed);
                 woken |= local.pop().is_some();
             } else if domain.queue.go_idle() {

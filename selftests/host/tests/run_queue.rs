@@ -117,7 +117,9 @@ proptest! {
                     let found = queue.pop();
                     let expected = model.pick().and_then(|n| model.lists[n].pop_front());
                     prop_assert_eq!(found.map(|link| of(link).id), expected);
-                    found.map(free);
+                    if let Some(link) = found {
+                        free(link);
+                    }
                 }
                 Op::Turn => {
                     let picked = queue.pick();
