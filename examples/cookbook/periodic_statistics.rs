@@ -67,7 +67,9 @@ pub(crate) fn run(module: &'static ThisModule) -> Result {
     )?;
     run_inside(&domain, async move {
         handle.spawn(c"traffic", traffic(driver.clone()))?.detach();
-        handle.spawn(c"reporter", reporter(driver.clone()))?.detach();
+        handle
+            .spawn(c"reporter", reporter(driver.clone()))?
+            .detach();
         let (mut seen, mut packets) = (0, 0u64);
         for _ in 0..5 {
             seen = driver.report.changed(seen).await?;

@@ -83,7 +83,7 @@ fn by_macro(log: &mut Log) -> Result {
                     }
                     None => break "closed",
                 },
-                _ = sleep(us(1)) => ticks += 1,
+                () = sleep(us(1)) => ticks += 1,
                 () = pending::<()>() => return Err(EIO),
             }
         };
@@ -107,9 +107,9 @@ fn fair(log: &mut Log) -> Result {
                 Either::Second(()) => two[1] += 1,
             }
             select! {
-                _ = ready(()) => three[0] += 1,
-                _ = ready(()) => three[1] += 1,
-                _ = ready(()) => three[2] += 1,
+                () = ready(()) => three[0] += 1,
+                () = ready(()) => three[1] += 1,
+                () = ready(()) => three[2] += 1,
             }
         }
         (two, three)
@@ -176,8 +176,8 @@ fn losers(log: &mut Log) -> Result {
     let even = run(&domain, async move {
         let (a, b) = (Counted::new(&c, 0), Counted::new(&c, 0));
         select! {
-            _ = async { forever().await; drop(a) } => false,
-            _ = async { yield_now().await; drop(b) } => c.is_even(),
+            () = async { forever().await; drop(a) } => false,
+            () = async { yield_now().await; drop(b) } => c.is_even(),
         }
     })?;
     check!(log, even, "{count:?}");
