@@ -10,7 +10,11 @@ use kernel::{
 use super::regs::{END, STATISTICS};
 
 /// Totals of the device's counters, which it clears when they are read.
-pub(super) struct Counters([u64; STATISTICS_LEN]);
+pub(super) struct Counters {
+    totals: [u64; STATISTICS_LEN],
+    /// What was read last of those that reading does not clear.
+    stayed: [u64; STATISTICS_LEN],
+}
 
 const STATISTICS_LEN: usize = 64;
 
@@ -115,14 +119,30 @@ pub(super) const NAMES: &[&str] = &{
 
 impl Counters {
     pub(super) const fn new() -> Self {
-        Self([0; STATISTICS_LEN])
+        Self {
+            totals: [0; STATISTICS_LEN],
+            stayed: [0; STATISTICS_LEN],
+        }
     }
 
     /// Adds what has been counted since the last call.
     pub(super) fn collect(&mut self, bar: &pci::Bar<'_, END>) {
         let read = |i: usize| STATISTICS::try_at(i).map_or(0, |at| bar.read(at).into_raw().into());
         for i in SINGLE {
-            self.add(i, read(i));
+            let n: u64 = read(i);
+            // Reading clears; but the emulation leaves some as they are, which go on from there.
+            let again = if n == 0 { 0 } else { read(i) };
+            let stays = n != 0 && again >= n;
+            let before = self.stayed.get(i).copied().unwrap_or(0);
+            if stays {
+                // A reset clears them.
+                self.add(i, n.checked_sub(before).unwrap_or(n));
+            } else {
+                self.add(i, n.wrapping_add(again));
+            }
+            if let Some(stayed) = self.stayed.get_mut(i) {
+                *stayed = if stays { n } else { 0 };
+            }
         }
         for low in [GORC, GOTC] {
             // The lower half first: reading the upper one clears both.
@@ -132,13 +152,13 @@ impl Counters {
     }
 
     fn add(&mut self, i: usize, n: u64) {
-        if let Some(total) = self.0.get_mut(i) {
+        if let Some(total) = self.totals.get_mut(i) {
             *total = total.wrapping_add(n);
         }
     }
 
     pub(super) fn get(&self, i: usize) -> u64 {
-        self.0.get(i).copied().unwrap_or(0)
+        self.totals.get(i).copied().unwrap_or(0)
     }
 
     /// Tells all statistics, with those in the end that the driver counts.
