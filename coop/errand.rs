@@ -62,10 +62,9 @@ impl Executor {
     /// `work` must not sleep. `EWOULDBLOCK` where sleeping is not allowed.
     pub(crate) fn errand(&self, work: &mut dyn FnMut()) -> Result {
         Where::require_sleepable()?;
-        // The lifetime is that of this call, which waits.
-        // SAFETY: Types that differ in a lifetime only.
-        let work =
-            unsafe { core::mem::transmute::<*mut (dyn FnMut() + '_), *mut dyn FnMut()>(work) };
+        let work: *mut (dyn FnMut() + '_) = work;
+        // SAFETY: Types that differ in a lifetime only, which is that of this call, and it waits.
+        let work: *mut (dyn FnMut() + 'static) = unsafe { core::mem::transmute(work) };
         pin_init::stack_pin_init!(let errand = pin_init!(Errand {
             next: Cell::new(ptr::null()),
             work: Work(work),
