@@ -111,11 +111,11 @@ pub(super) async fn watch(nic: Arc<Nic>, requests: Caller<Request, Result<Answer
 }
 
 /// The coroutine that has it happen every other second, too, before the device's counters overflow.
-pub(super) async fn tick(nic: Arc<Nic>, alarm: crate::net::Alarm) -> Result {
+pub(super) async fn tick(nic: Arc<Nic>) -> Result {
     loop {
         nic.started.wait().await;
         while nic.state.with(|state| state.up)? {
-            alarm.sleep(Delta::from_secs(2)).await;
+            sleep(Delta::from_secs(2)).await;
             if nic.state.with(|state| state.up)? {
                 nic.attention.signal();
             }
@@ -232,7 +232,7 @@ impl Nic {
         })?;
         for step in Hw::RESET {
             let delay = step(&self.hw);
-            self.alarm.sleep(delay).await;
+            sleep(delay).await;
         }
         self.hw.silence();
         self.state.with(|state| {

@@ -14,7 +14,7 @@ use super::{
     throttle::Throttle,
     tx::TxRing,
 };
-use crate::net::{Alarm, BhOff, Filter, Interface, Link, Offloads, Operations, Poll, Skb};
+use crate::net::{BhOff, Filter, Interface, Link, Offloads, Operations, Poll, Skb};
 
 /// What the coroutines of a device, its interrupt and the network stack know.
 pub(super) struct Nic {
@@ -26,8 +26,6 @@ pub(super) struct Nic {
     pub(super) attention: Arc<Signal>,
     /// The device does not send any more, though it should.
     pub(super) hung: Signal,
-    /// For the coroutine `control`.
-    pub(super) alarm: Alarm,
     /// The device was started.
     pub(super) started: Signal,
 }

@@ -2,6 +2,7 @@
 
 //! The link: the transceiver (PHY), negotiation and flow control.
 
+use coop_domain::sleep;
 use kernel::{prelude::*, time::Delta};
 
 use super::{
@@ -57,7 +58,7 @@ impl Nic {
             if let Some(data) = self.hw.phy_result()? {
                 return Ok(data);
             }
-            self.alarm.sleep(Delta::from_micros(50)).await;
+            sleep(Delta::from_micros(50)).await;
         }
         Err(ETIMEDOUT)
     }

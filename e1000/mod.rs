@@ -147,7 +147,6 @@ impl E1000 {
                 state: domain.cell(state),
                 attention: Arc::new(Signal::new(), GFP_KERNEL)?,
                 hung: Signal::new(),
-                alarm: net::Alarm::new()?,
                 started: Signal::new(),
             },
             GFP_KERNEL,
@@ -163,9 +162,7 @@ impl E1000 {
         domain
             .spawn(c"watch", control::watch(nic.clone(), requests.clone()))?
             .detach();
-        domain
-            .spawn(c"tick", control::tick(nic.clone(), net::Alarm::new()?))?
-            .detach();
+        domain.spawn(c"tick", control::tick(nic.clone()))?.detach();
 
         let attention = nic.attention.clone();
         let here = nic.clone();

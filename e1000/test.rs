@@ -2,6 +2,7 @@
 
 //! The device tests itself: `ethtool -t`.
 
+use coop_domain::sleep;
 use kernel::{prelude::*, time::Delta};
 
 use super::{
@@ -56,7 +57,7 @@ impl Nic {
             if self.hw.link().up {
                 return false;
             }
-            self.alarm.sleep(Delta::from_millis(100)).await;
+            sleep(Delta::from_millis(100)).await;
         }
         true
     }
@@ -75,13 +76,13 @@ impl Nic {
             self.hw.silence();
             let before = self.idle_interrupts()?;
             self.hw.cause(cause);
-            self.alarm.sleep(Delta::from_millis(10)).await;
+            sleep(Delta::from_millis(10)).await;
             if self.idle_interrupts()? != before {
                 return Ok(NOT_KEPT_BACK);
             }
             self.hw.unmask(cause);
             for round in 0.. {
-                self.alarm.sleep(Delta::from_millis(10)).await;
+                sleep(Delta::from_millis(10)).await;
                 if self.idle_interrupts()? != before {
                     break;
                 }
@@ -90,7 +91,7 @@ impl Nic {
                 }
             }
             // Whatever it has set going ends.
-            self.alarm.sleep(Delta::from_millis(10)).await;
+            sleep(Delta::from_millis(10)).await;
         }
         Ok(0)
     }
@@ -115,7 +116,7 @@ impl Nic {
         };
         self.phy(phy::CONTROL, Some(was | LOOP_BACK)).await?;
         // In the first second the emulated device receives nothing.
-        self.alarm.sleep(Delta::from_millis(1100)).await;
+        sleep(Delta::from_millis(1100)).await;
         let sent = self.state.with(|state| -> Result {
             for n in 0..FRAMES {
                 let frame = Skb::new(&self.interface, &pattern(address, n as u8))?;
@@ -124,7 +125,7 @@ impl Nic {
             self.hw.set_tx_tail(state.tx.tail());
             Ok(())
         })?;
-        self.alarm.sleep(Delta::from_millis(200)).await;
+        sleep(Delta::from_millis(200)).await;
         let came = self.state.with(|state| {
             // Others may be among them: the emulated wire is not cut off.
             let mut places = 0..state.rx.ring.len();

@@ -11,17 +11,14 @@
 //! | [`Ethtool`] | what `ethtool` asks of it |
 //! | [`Skb`] | one frame, owned |
 //! | [`Poll`], [`BhOff`] | the softirq in which frames go up the stack |
-//! | [`Alarm`] | time to pass in a coroutine |
 //! | [`RxBuffers`], [`TxFrames`] | memory that the device writes, and reads |
 //! | [`enable`], [`request_irq`], [`Regs`] | the PCI function, its interrupt, its registers |
 //! | [`Stats`] | counters, written by the driver, read by anybody |
 
-mod alarm;
 mod ethtool;
 mod stats;
 mod sys;
 
-pub(crate) use self::alarm::Alarm;
 pub(crate) use self::ethtool::{Ethtool, LinkMode, LinkModes, Modes, Pause, Refusal, Rings};
 pub(crate) use self::stats::Stats;
 pub(crate) use self::sys::{
