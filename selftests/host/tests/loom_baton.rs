@@ -9,68 +9,35 @@
 
 #![cfg(loom)]
 
+mod work;
+
+use self::work::Work;
 use coop_host::model;
-use coop_host::model::atomic::{AtomicBool, Ordering, UnsafeCell};
-use coop_host::model::{mistake, Kthread, Static};
-use coop_host::run_queue::{Priority, RunQueue};
-use coop_host::wake_queue::{Link, Push, WakeQueue};
+use coop_host::model::{mistake, Static};
+use coop_host::wake_queue::Push;
 use loom::sync::{Mutex, MutexGuard};
 use loom::thread;
-use std::ptr::NonNull;
-
-/// A coroutine that is to be polled once.
-#[repr(C)]
-struct Node {
-    link: Link,
-    /// What its waker did before.
-    woken: UnsafeCell<bool>,
-}
-
-/// What belongs to the runner.
-struct Local {
-    queue: RunQueue,
-    polls: usize,
-}
+use std::ops::Deref;
 
 struct Domain {
-    queue: WakeQueue,
-    home: Kthread,
+    work: Work<2>,
     baton: Mutex<()>,
-    local: UnsafeCell<Local>,
-    nodes: [Node; 2],
-    /// All nodes were polled, which `end` waits for.
-    done: AtomicBool,
-    ender: Kthread,
-    stop: AtomicBool,
+}
+
+impl Deref for Domain {
+    type Target = Work<2>;
+
+    fn deref(&self) -> &Work<2> {
+        &self.work
+    }
 }
 
 impl Domain {
     fn new() -> Static<Self> {
         Static::new(Self {
-            queue: WakeQueue::new(),
-            home: Kthread::new(),
+            work: Work::new(2),
             baton: Mutex::new(()),
-            local: UnsafeCell::new(Local {
-                queue: RunQueue::new(),
-                polls: 0,
-            }),
-            nodes: [(); 2].map(|()| Node {
-                link: Link::new(),
-                woken: UnsafeCell::new(false),
-            }),
-            done: AtomicBool::new(false),
-            ender: Kthread::new(),
-            stop: AtomicBool::new(false),
         })
-    }
-
-    /// A waker, from anywhere.
-    fn push(&self, node: usize) -> Push {
-        let node = &self.nodes[node];
-        // SAFETY: Loom checks that nobody else reads or writes.
-        node.woken.with_mut(|p| unsafe { *p = true });
-        // SAFETY: Each node is pushed once, and lives to the end of the model.
-        unsafe { self.queue.push(NonNull::from(&node.link)) }
     }
 
     fn wake(&self, node: usize) {
@@ -82,33 +49,11 @@ impl Domain {
     /// `Executor::run_until()`: at most `budget` polls. Runner only. Polls so far.
     fn run(&self, budget: usize) -> usize {
         for _ in 0..budget {
-            let work = self.queue.has_work();
-            let polled = self.local.with_mut(|local| {
-                // SAFETY: We are the runner; loom checks that nobody else is.
-                let local = unsafe { &mut *local };
-                if work {
-                    local.queue.append(self.queue.take(), |_| Priority::NORMAL);
-                }
-                let Some(link) = local.queue.pop() else {
-                    return false;
-                };
-                // SAFETY: Only nodes are pushed.
-                let node = unsafe { link.cast::<Node>().as_ref() };
-                // SAFETY: As in `push()`.
-                assert!(node.woken.with_mut(|p| unsafe { std::mem::take(&mut *p) }));
-                local.polls += 1;
-                if local.polls == self.nodes.len() {
-                    self.done.store(true, Ordering::Relaxed);
-                    self.ender.wake();
-                }
-                true
-            });
-            if !polled {
+            if !self.poll() {
                 break;
             }
         }
-        // SAFETY: As above.
-        self.local.with(|local| unsafe { (*local).polls })
+        self.polls()
     }
 
     /// `Executor::run()` of `coop/home.rs`.
@@ -116,12 +61,12 @@ impl Domain {
         let mut baton = self.baton.lock().unwrap();
         loop {
             self.run(2);
-            if self.stop.load(Ordering::Relaxed) {
+            if self.is_stopped() {
                 return;
             }
             drop(baton);
             if mistake("home.does_not_go_idle") || self.queue.go_idle() {
-                let wanted = || self.stop.load(Ordering::Relaxed);
+                let wanted = || self.is_stopped();
                 self.home.park_unless(|| !self.queue.is_idle() || wanted());
                 self.queue.claim();
             }
@@ -129,22 +74,9 @@ impl Domain {
         }
     }
 
-    /// Ends the domain, when all was polled: who waits for that in vain has found a lost wake-up.
-    fn end(&self) {
-        while !self.done.load(Ordering::Relaxed) {
-            self.ender.park_unless(|| self.done.load(Ordering::Relaxed));
-        }
-        self.stop.store(true, Ordering::Relaxed);
-        self.home.wake();
-    }
-
     /// `Executor::leave_inline()`.
     fn leave_inline(&self, baton: MutexGuard<'_, ()>) {
-        // SAFETY: We hold the baton.
-        let left = self
-            .local
-            .with(|local| unsafe { !(*local).queue.is_empty() });
-        if left && !mistake("inline.no_kick") && self.queue.kick() {
+        if self.has_left_over() && !mistake("inline.no_kick") && self.queue.kick() {
             self.home.wake();
         }
         drop(baton);

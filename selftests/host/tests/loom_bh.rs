@@ -10,41 +10,28 @@
 
 #![cfg(loom)]
 
+mod work;
+
+use self::work::Work;
 use coop_host::bh_baton::{leave, run_or_leave, BhBaton, BhDomain};
 use coop_host::model;
-use coop_host::model::atomic::{AtomicBool, Ordering, UnsafeCell};
-use coop_host::model::{mistake, Kthread, Static};
-use coop_host::run_queue::{Priority, RunQueue};
-use coop_host::wake_queue::{Link, Push, WakeQueue};
+use coop_host::model::{mistake, Static};
+use coop_host::wake_queue::{Push, WakeQueue};
 use loom::thread;
-use std::ptr::NonNull;
-
-/// A coroutine that is to be polled once.
-#[repr(C)]
-struct Node {
-    link: Link,
-    /// What its waker did before.
-    woken: UnsafeCell<bool>,
-}
-
-/// What belongs to the runner.
-struct Local {
-    queue: RunQueue,
-    polls: usize,
-}
+use std::ops::Deref;
 
 /// `POLLS`: of a sender.
 struct Domain<const POLLS: usize> {
-    queue: WakeQueue,
+    work: Work<3>,
     baton: BhBaton,
-    home: Kthread,
-    local: UnsafeCell<Local>,
-    nodes: [Node; 3],
-    /// So many polls, which `end` waits for.
-    enough: usize,
-    done: AtomicBool,
-    ender: Kthread,
-    stop: AtomicBool,
+}
+
+impl<const POLLS: usize> Deref for Domain<POLLS> {
+    type Target = Work<3>;
+
+    fn deref(&self) -> &Work<3> {
+        &self.work
+    }
 }
 
 // SAFETY: Both are fields.
@@ -56,7 +43,7 @@ unsafe impl<const POLLS: usize> BhDomain for Domain<POLLS> {
     }
 
     fn queue(&self) -> &WakeQueue {
-        &self.queue
+        &self.work.queue
     }
 
     fn begin(&self) {}
@@ -75,9 +62,7 @@ unsafe impl<const POLLS: usize> BhDomain for Domain<POLLS> {
     }
 
     fn has_left_over(&self) -> bool {
-        // SAFETY: The caller has the baton.
-        self.local
-            .with(|local| unsafe { !(*local).queue.is_empty() })
+        self.work.has_left_over()
     }
 
     fn wake_home(&self) {
@@ -89,33 +74,11 @@ impl<const POLLS: usize> Domain<POLLS> {
     /// A domain that is to poll `enough` coroutines; idle, its home thread asleep or about to be.
     fn new(enough: usize) -> Static<Self> {
         let domain = Static::new(Self {
-            queue: WakeQueue::new(),
+            work: Work::new(enough),
             baton: BhBaton::new(),
-            home: Kthread::new(),
-            local: UnsafeCell::new(Local {
-                queue: RunQueue::new(),
-                polls: 0,
-            }),
-            nodes: [(); 3].map(|()| Node {
-                link: Link::new(),
-                woken: UnsafeCell::new(false),
-            }),
-            enough,
-            done: AtomicBool::new(false),
-            ender: Kthread::new(),
-            stop: AtomicBool::new(false),
         });
         assert!(domain.queue.go_idle());
         domain
-    }
-
-    /// What a waker does, from anywhere.
-    fn push(&self, node: usize) -> Push {
-        let node = &self.nodes[node];
-        // SAFETY: Loom checks that nobody else reads or writes.
-        node.woken.with_mut(|p| unsafe { *p = true });
-        // SAFETY: Each node is pushed once, and lives to the end of the model.
-        unsafe { self.queue.push(NonNull::from(&node.link)) }
     }
 
     /// `Sender::try_post()`.
@@ -132,31 +95,6 @@ impl<const POLLS: usize> Domain<POLLS> {
         }
     }
 
-    /// One round of `Executor::run_until()`. Runner only.
-    fn poll(&self) -> bool {
-        let work = self.queue.has_work();
-        self.local.with_mut(|local| {
-            // SAFETY: We are the runner; loom checks that nobody else is.
-            let local = unsafe { &mut *local };
-            if work {
-                local.queue.append(self.queue.take(), |_| Priority::NORMAL);
-            }
-            let Some(link) = local.queue.pop() else {
-                return false;
-            };
-            // SAFETY: Only nodes are pushed.
-            let node = unsafe { link.cast::<Node>().as_ref() };
-            // SAFETY: As in `push()`.
-            assert!(node.woken.with_mut(|p| unsafe { std::mem::take(&mut *p) }));
-            local.polls += 1;
-            if local.polls == self.enough {
-                self.done.store(true, Ordering::Relaxed);
-                self.ender.wake();
-            }
-            true
-        })
-    }
-
     /// `DomainCell::enter()`, which wakes `inside` and leaves that to the home thread; whether it
     /// got in.
     fn enter(&self, inside: Option<usize>) -> bool {
@@ -164,22 +102,13 @@ impl<const POLLS: usize> Domain<POLLS> {
             return false;
         }
         if let Some(node) = inside {
-            let node = &self.nodes[node];
-            // SAFETY: As in `push()`.
-            node.woken.with_mut(|p| unsafe { *p = true });
-            // SAFETY: We are the runner; as in `push()`.
-            self.local.with_mut(|local| unsafe {
-                (*local)
-                    .queue
-                    .push(NonNull::from(&node.link), Priority::NORMAL)
-            });
+            self.push_local(node);
             // `Executor::hand_over()`.
             if !mistake("enter.no_kick") && self.queue.kick() {
                 self.home.wake();
             }
         } else {
-            // SAFETY: We are the runner; loom checks that nobody else is.
-            self.local.with_mut(|local| unsafe { (*local).polls += 0 });
+            self.touch();
         }
         leave(self);
         true
@@ -198,7 +127,7 @@ impl<const POLLS: usize> Domain<POLLS> {
     /// `Executor::run()` of `coop/home.rs`, from where the home thread has just gone idle.
     fn home(&self) {
         loop {
-            let wanted = || self.stop.load(Ordering::Relaxed);
+            let wanted = || self.is_stopped();
             self.home.park_unless(|| !self.queue.is_idle() || wanted());
             self.queue.claim();
             loop {
@@ -216,21 +145,6 @@ impl<const POLLS: usize> Domain<POLLS> {
                 }
             }
         }
-    }
-
-    /// Ends the domain, when all was polled: who waits for that in vain has found a lost wake-up.
-    fn end(&self) {
-        while !self.done.load(Ordering::Relaxed) {
-            self.ender.park_unless(|| self.done.load(Ordering::Relaxed));
-        }
-        self.stop.store(true, Ordering::Relaxed);
-        self.home.wake();
-    }
-
-    /// How many were polled.
-    fn polls(&self) -> usize {
-        // SAFETY: The caller is alone.
-        self.local.with(|local| unsafe { (*local).polls })
     }
 }
 
@@ -297,7 +211,7 @@ model! {
         let home = thread::spawn(move || domain.home());
         let irq = thread::spawn(move || domain.post_from_irq(0));
         domain.enter(None);
-        domain.end();
+        domain.work.end();
         home.join().unwrap();
         irq.join().unwrap();
         // SAFETY: All threads have ended.
@@ -316,7 +230,7 @@ model! {
         let home = thread::spawn(move || domain.home());
         let irq = thread::spawn(move || domain.post_from_irq(0));
         domain.post(1);
-        domain.end();
+        domain.work.end();
         home.join().unwrap();
         irq.join().unwrap();
         // SAFETY: All threads have ended.
@@ -336,7 +250,7 @@ model! {
         if !domain.enter(Some(0)) {
             domain.post(0);
         }
-        domain.end();
+        domain.work.end();
         home.join().unwrap();
         sender.join().unwrap();
         // SAFETY: All threads have ended.
@@ -358,7 +272,7 @@ model! {
             domain.post_from_irq(2);
         });
         domain.post(0);
-        domain.end();
+        domain.work.end();
         home.join().unwrap();
         waker.join().unwrap();
         // SAFETY: All threads have ended.
