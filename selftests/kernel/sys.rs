@@ -8,6 +8,7 @@ use kernel::bindings;
 use kernel::ffi::{c_int, c_uint, c_void};
 use kernel::prelude::*;
 use kernel::sync::Arc;
+use kernel::time::{delay::fsleep, Delta};
 
 mod ffi {
     use super::*;
@@ -176,6 +177,8 @@ pub(crate) fn sleep_ms(ms: u32) {
 pub(crate) fn eventually(ms: u32, mut ready: impl FnMut() -> bool) -> bool {
     let now = || now_ns() / 1_000_000;
     let end = now() + i64::from(ms);
+    // What is about to happen is not slept through: thousands of steps wait here.
+    let mut pause = 20;
     loop {
         if ready() {
             return true;
@@ -183,7 +186,8 @@ pub(crate) fn eventually(ms: u32, mut ready: impl FnMut() -> bool) -> bool {
         if now() >= end {
             return ready();
         }
-        sleep_ms(1);
+        fsleep(Delta::from_micros(pause));
+        pause = 1_000.min(2 * pause);
     }
 }
 
