@@ -8,7 +8,11 @@ use crate::atomic::{named, Ordering};
 #[cfg(not(loom))]
 use core::mem::MaybeUninit;
 
-/// The receiving end of a ring.
+/// The receiving end of a ring, which frees each slot at once, and never waits.
+///
+/// Who polls it in a loop, on a CPU of its own, should make a [`Polling`](super::Polling) of it: the
+/// faster an end finds what was just pushed, the more often it takes the line from under the
+/// producer's hands, and the slower are both.
 ///
 /// # Invariants
 ///
@@ -244,6 +248,7 @@ impl<T, H: Holder<T>> Consumer<T, H> {
             let slots = unsafe { core::slice::from_raw_parts(slots, self.at.len()) };
             let count = super::copy(slots, rest);
             self.at.go(count);
+            self.at.fetch_after_next::<false>(count);
             done = done.wrapping_add(count);
             rest = rest.get_mut(count..).unwrap_or(&mut []);
         }

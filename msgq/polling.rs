@@ -17,10 +17,12 @@
 //!   what comes of it, is never kept waiting.
 //! - Slots are released a part of the ring at a time (MCRingBuffer, Lee et al. 2010), so that there
 //!   is nothing to store per value, and what the producer learns is worth a look of its own.
+//! - While one part is taken, the cache lines of the next one are on their way. Without, who takes
+//!   values that come in batches waits for one line after another, and the producer for room.
 
 #[cfg(not(loom))]
 use super::copy;
-use super::position::ahead;
+use super::position::{ahead, MOST_AHEAD};
 use super::{Consumer, Holder, Slot};
 use crate::atomic::spin_loop;
 #[cfg(not(loom))]
@@ -29,7 +31,8 @@ use core::mem::MaybeUninit;
 /// A look is put off for that many pauses (of [`spin_loop`]) at most: one or two microseconds.
 const MOST_PAUSES: u32 = 64;
 
-/// This part of the ring (one divided by it) is released at once, and is what a look should find.
+/// This part of the ring (one divided by it, or less, so that a part can be fetched at once) is
+/// released at once, and is what a look should find.
 const PARTS: usize = 8;
 
 /// The receiving end of a ring for a thread that polls it; see the [module](self).
@@ -55,8 +58,8 @@ pub struct Polling<T, H: Holder<T>> {
 impl<T, H: Holder<T>> Polling<T, H> {
     /// Moves the first value out; `None` if there is none at this moment.
     ///
-    /// Its slot is not free at once: slots are released an eighth of the ring at a time, and when
-    /// nothing is known to be left, by the `pop` after that.
+    /// Its slot is not free at once: slots are released an eighth of the ring at a time (less, where
+    /// that is much), and when nothing is known to be left, by the `pop` after that.
     #[inline(always)]
     pub fn pop(&mut self) -> Option<T> {
         if self.consumer.at.is_empty() && !self.look() {
@@ -116,24 +119,43 @@ impl<T, H: Holder<T>> Polling<T, H> {
         if ahead(self.known, self.consumer.at.position) {
             self.consumer.release_slots();
         } else {
-            self.pauses = slip(self.pauses, self.found, self.capacity() / PARTS);
+            self.pauses = slip(self.pauses, self.found, self.part());
             self.found = self.consumer.look();
             self.known = self.consumer.at.limit;
             if self.found <= 1 {
                 self.pauses = 0;
                 return self.found != 0;
             }
+            self.fetch(0);
         }
         self.cut();
+        self.fetch(self.consumer.at.len());
         true
+    }
+
+    /// Has the cache lines of a part sent, as far as it is known: of that after the next `skip`
+    /// values.
+    #[inline]
+    fn fetch(&self, skip: usize) {
+        let at = &self.consumer.at;
+        let known = self.known.wrapping_sub(at.position);
+        at.fetch::<false>(skip, known.wrapping_sub(skip).min(self.part()));
+    }
+
+    /// The number of values in a part.
+    #[inline]
+    fn part(&self) -> usize {
+        let most = MOST_AHEAD.checked_div(size_of::<T>());
+        let part = self.capacity() / PARTS;
+        part.min(most.unwrap_or(part)).max(1)
     }
 
     /// Makes the first part of what is known the window. There are values.
     #[inline]
     fn cut(&mut self) {
-        let part = self.capacity() / PARTS;
+        let part = self.part();
         let at = &mut self.consumer.at;
-        let part = at.position.wrapping_add(part.max(1));
+        let part = at.position.wrapping_add(part);
         // INVARIANT: Not further than `known`, in the same lap.
         at.limit = if ahead(self.known, part) {
             part

@@ -191,6 +191,7 @@ impl<T: Copy, H: Holder<T>> Producer<T, H> {
                 core::slice::from_raw_parts_mut(slots, self.at.len())
             });
             self.at.go(count);
+            self.at.fetch_after_next::<true>(count);
             done = done.wrapping_add(count);
             rest = rest.get(count..).unwrap_or(&[]);
         }

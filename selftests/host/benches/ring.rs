@@ -7,7 +7,7 @@
 mod queues;
 
 use criterion::{criterion_group, criterion_main, Criterion};
-use queues::{batch, one_thread, round_trip, stream, PATIENT};
+use queues::measure::{batch, one_thread, round_trip, stream, EAGER, PATIENT};
 use queues::{Crossbeam, Msgq, MsgqPlain, Queue, Ringbuf, Rtrb};
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ fn queue<Q: Queue>(c: &mut Criterion) {
     let measures: [(&str, Measure, u64); 4] = [
         ("one_thread", one_thread::<Q>, 1_000),
         ("stream", |count| stream::<Q>(count, PATIENT), 20_000),
-        ("batch32", batch::<Q>, 50_000),
+        ("batch32", |count| batch::<Q>(count, EAGER), 50_000),
         ("round_trip", round_trip::<Q>, 1_000),
     ];
     for (name, measure, least) in measures {
