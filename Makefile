@@ -31,6 +31,10 @@ test: modules examples ## run all tests
 bench: modules ## measure each figure beside its baseline, into build/bench.json
 	@scripts/bench
 
+.PHONY: bench-host
+bench-host: setup ## the ring beside rtrb, crossbeam and ringbuf, on two CPUs of this machine
+	@scripts/in-root selftests/host/run compare
+
 .PHONY: shell
 shell: modules ## a shell in a guest, with the modules in $$COOP_MODULES
 	@scripts/guest --nics 1 --timeout 0 --shell
