@@ -99,6 +99,19 @@ kernel_ready()
 		[ -e "$KERNELS/$release/complete" ]
 }
 
+# The file system over which guests of a release reach the host's folders.
+share_fs()
+{
+	local config=$KERNELS/$1/kdir/.config
+	if grep -qs '^CONFIG_9P_FS=[my]' "$config"; then
+		echo 9p
+	elif grep -qs '^CONFIG_VIRTIO_FS=[my]' "$config" && [ -x "$KERNELS/$1/virtiofsd" ]; then
+		echo virtiofs
+	else
+		return 1
+	fi
+}
+
 # Of a build's messages those that tell something. One line per coroutine is of
 # no meaning: async code ends in a call of panic_const_async_fn_resumed, which
 # this kernel's objtool does not know never to return.
