@@ -10,7 +10,8 @@
 //!
 //! - when a timer is armed that comes before what is programmed;
 //! - once at the end of a run in which timers were taken out: what the coroutines arm that were
-//!   woken by them is included.
+//!   woken by them is included. (For one that was the only one this is settled at once: nothing is
+//!   programmed, and what is armed next comes before that.)
 //!
 //! A timer that is disarmed changes nothing: at worst there is one interrupt in vain, and then the
 //! next one is the right one. That is what makes time-outs cheap, which hardly ever come to pass.

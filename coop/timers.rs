@@ -101,28 +101,29 @@ impl Timers {
         }
     }
 
-    /// Takes out the first timer for which `choose` holds and gives it `state`; returns who waits
-    /// for it, and whether `choose` holds for the next one, too.
-    fn take_first(
-        queue: &mut Queue,
-        state: u8,
-        choose: impl Fn(i64) -> bool,
-    ) -> Option<(TaskRef, bool)> {
-        let first = queue.armed.first()?.cast::<Timer>();
+    /// Takes out the first timer, if `choose` holds for it, gives it `state`, and wakes who waits for
+    /// it; whether it did. Runner only.
+    #[inline(always)]
+    fn take_first(queue: &mut Queue, state: u8, choose: impl Fn(i64) -> bool) -> bool {
+        let Some(first) = queue.armed.first() else {
+            return false;
+        };
         // SAFETY: The node of a timer is its first field; it is valid while it is in the queue, and
         // we have the lock.
-        let timer = unsafe { first.as_ref() };
+        let timer = unsafe { first.cast::<Timer>().as_ref() };
         if !choose(timer.node.at()) {
-            return None;
+            return false;
         }
         // SAFETY: It is in the queue.
         unsafe { queue.armed.remove(&timer.node) };
         // SAFETY: The waiter of an armed timer is not changed without the lock.
-        let waiter = unsafe { timer.waiter() }?;
-        // Of our own: as soon as the state is changed, the timer may be gone.
-        let waiter = TaskRef::of(waiter);
+        if let Some(waiter) = unsafe { timer.waiter() } {
+            // With the lock held, which keeps the timer, and with that the waiter.
+            waiter.wake();
+        }
+        // From here on it may be gone.
         timer.state.store(state, Release);
-        Some((waiter, queue.armed.first_at().is_some_and(choose)))
+        true
     }
 
     /// Wakes those whose time has come. Runner only, who [settles](Self::settle) later. Logarithmic
@@ -131,19 +132,22 @@ impl Timers {
     pub(crate) fn expire(&self) {
         // Before the clock is read: an interrupt after that sets it again.
         self.due.swap(false, AcqRel);
-        self.owed.store(true, Relaxed);
         let now = now_ns();
         let mut queue = self.queue.lock();
         queue.alarm.rang();
-        // One at a time: interrupts are not to be off for all of them.
-        while let Some((waiter, more)) = Self::take_first(&mut queue, FIRED, |at| at <= now) {
-            drop(queue);
-            waiter.wake();
-            if !more {
+        let mut alone = true;
+        while Self::take_first(&mut queue, FIRED, |at| at <= now) {
+            if alone && queue.armed.first().is_none() {
+                // The next to be armed is programmed at once: there is nothing to wait for.
+                let _ = queue.alarm.settle(None);
                 return;
             }
+            alone = false;
+            // One at a time: interrupts are not to be off for all of them.
+            drop(queue);
             queue = self.queue.lock();
         }
+        self.owed.store(true, Relaxed);
     }
 
     /// Programs the interrupt for what is the first timer now. Runner only.
@@ -163,9 +167,8 @@ impl Timers {
     pub(crate) fn close(&self) {
         let mut queue = self.queue.lock();
         queue.closed = true;
-        while let Some((waiter, _)) = Self::take_first(&mut queue, IDLE, |_| true) {
+        while Self::take_first(&mut queue, IDLE, |_| true) {
             drop(queue);
-            waiter.wake();
             queue = self.queue.lock();
         }
         drop(queue);

@@ -16,8 +16,9 @@ use kernel::prelude::*;
 use kernel::time::{Instant, Monotonic};
 use kernel::types::Opaque;
 
-/// Absolute; in hard interrupt context on PREEMPT_RT, too: the callback is short.
-const MODE: bindings::hrtimer_mode = bindings::hrtimer_mode_HRTIMER_MODE_ABS_HARD;
+/// Absolute; on the CPU that starts it, which is awake; in hard interrupt context on PREEMPT_RT, too:
+/// the callback is short.
+const MODE: bindings::hrtimer_mode = bindings::hrtimer_mode_HRTIMER_MODE_ABS_PINNED_HARD;
 
 /// Implemented by who wants to know.
 pub trait OnTimer: Send + Sync + 'static {
@@ -138,12 +139,16 @@ impl Node {
 }
 
 /// Nodes in order of their times, and of arrival if these are equal: the kernel's `timerqueue`, a
-/// red-black tree that knows its first node.
+/// red-black tree that knows its first node. One that is alone is kept beside the tree: most domains
+/// have no more.
 ///
 /// # Invariants
 ///
-/// The nodes in the queue are valid, and in no other.
-pub struct TimerQueue(bindings::timerqueue_head);
+/// The nodes in the queue are valid, and in no other. Unless `alone` is null, the tree is empty.
+pub struct TimerQueue {
+    alone: *mut bindings::timerqueue_node,
+    tree: bindings::timerqueue_head,
+}
 
 // SAFETY: Only pointers, which are used with `&mut self`.
 unsafe impl Send for TimerQueue {}
@@ -151,14 +156,20 @@ unsafe impl Send for TimerQueue {}
 impl TimerQueue {
     /// An empty queue.
     pub fn new() -> Self {
-        TimerQueue(bindings::timerqueue_head::default())
+        TimerQueue {
+            alone: ptr::null_mut(),
+            tree: bindings::timerqueue_head::default(),
+        }
     }
 
     /// The first node.
     #[inline]
     pub fn first(&self) -> Option<NonNull<Node>> {
+        if !self.alone.is_null() {
+            return NonNull::new(self.alone.cast());
+        }
         // A tree node is the first field of a queue's node.
-        NonNull::new(self.0.rb_root.rb_leftmost.cast())
+        NonNull::new(self.tree.rb_root.rb_leftmost.cast())
     }
 
     /// The time of the first node.
@@ -176,11 +187,31 @@ impl TimerQueue {
     #[inline]
     pub unsafe fn add(&mut self, node: &Node) {
         let raw = node.0.get();
-        // SAFETY: In no queue; this is what `timerqueue_init` does.
+        let alone = core::mem::replace(&mut self.alone, ptr::null_mut());
+        if alone.is_null() {
+            if self.tree.rb_root.rb_leftmost.is_null() {
+                // INVARIANT: The tree is empty.
+                self.alone = raw;
+                return;
+            }
+        } else {
+            // SAFETY: By the invariant it is valid, and in no tree.
+            unsafe { self.plant(alone) };
+        }
+        // SAFETY: Per the function's contract.
+        unsafe { self.plant(raw) };
+    }
+
+    /// # Safety
+    ///
+    /// As for [`add`](Self::add).
+    #[inline]
+    unsafe fn plant(&mut self, raw: *mut bindings::timerqueue_node) {
+        // SAFETY: In no tree; this is what `timerqueue_init` does.
         // INVARIANT: Per the function's contract.
         unsafe {
             (*raw).node.__rb_parent_color = raw.addr();
-            bindings::timerqueue_add(&raw mut self.0, raw);
+            bindings::timerqueue_add(&raw mut self.tree, raw);
         }
     }
 
@@ -191,8 +222,13 @@ impl TimerQueue {
     /// The node is in this queue.
     #[inline]
     pub unsafe fn remove(&mut self, node: &Node) {
+        let raw = node.0.get();
+        if self.alone == raw {
+            self.alone = ptr::null_mut();
+            return;
+        }
         // SAFETY: Per the function's contract; by the invariant it is valid.
-        unsafe { bindings::timerqueue_del(&raw mut self.0, node.0.get()) };
+        unsafe { bindings::timerqueue_del(&raw mut self.tree, raw) };
     }
 }
 
