@@ -81,6 +81,8 @@ unsafe impl Lendable for Local {}
 /// A value that only the runner of a domain reaches.
 pub(crate) struct Bound<T: Lendable> {
     executor: Arc<Executor>,
+    /// The address of the context that the domain polls with.
+    context: usize,
     value: T,
 }
 
@@ -133,7 +135,11 @@ impl Seat {
 
 impl<T: Lendable> Bound<T> {
     pub(crate) fn new(executor: Arc<Executor>, value: T) -> Self {
-        Bound { executor, value }
+        Bound {
+            context: executor.context.address(),
+            executor,
+            value,
+        }
     }
 
     /// The domain.
@@ -151,10 +157,11 @@ impl<T: Lendable> Bound<T> {
         }
     }
 
-    /// The same, for who polls with `cx`: cheaper if that is the domain itself. 4 instructions.
+    /// The same, for who polls with `cx`: cheaper if that is the domain itself. 2 instructions.
     #[inline(always)]
     pub(crate) fn enter_with(&self, cx: &Context<'_>) -> Result<&T> {
-        if self.executor.is_polling_with(cx) {
+        // As `Executor::is_polling_with`.
+        if self.context == ptr::from_ref(cx).addr() {
             Ok(&self.value)
         } else {
             self.enter()

@@ -47,6 +47,17 @@ impl<W: WakeUp> Permits<W> {
         self.waiters.len()
     }
 
+    /// There are `n` permits from now on, while nobody waits.
+    pub fn reset(&self, n: u32) {
+        // INVARIANT: Nobody waits, so that none is held.
+        self.open.set(n);
+    }
+
+    /// Whether nobody waits, and there are `n` permits for whoever comes.
+    pub fn is_at_rest(&self, n: u32) -> bool {
+        self.waiters.is_empty() && self.open.get() == n
+    }
+
     /// Takes `n` permits, unless that takes waiting.
     #[inline(always)]
     pub fn try_take(&self, n: u32) -> bool {

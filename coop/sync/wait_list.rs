@@ -114,6 +114,17 @@ impl<W> Place<W> {
         self.phase |= SPENT;
     }
 
+    /// [`spend`](Self::spend) for one that is known not to wait, which the compiler then knows, too.
+    ///
+    /// # Safety
+    ///
+    /// It does not [wait](Self::is_waiting).
+    #[inline(always)]
+    pub unsafe fn spend_idle(&mut self) {
+        // INVARIANT: Per the function's contract it did not say `WAITING` before.
+        self.phase = SPENT;
+    }
+
     /// The node of one who waits.
     #[inline]
     pub fn node(&self) -> Option<&Node<W>> {

@@ -33,7 +33,7 @@ mod timer;
 
 use harness::{entry, Entry, Suite};
 
-static FIGURES: [Entry; 43] = [
+static FIGURES: [Entry; 45] = [
     entry::<ring::PushPop>(),
     entry::<ring::PushPopInMemory>(),
     entry::<ring::Batch32>(),
@@ -67,6 +67,8 @@ static FIGURES: [Entry; 43] = [
     entry::<sync::Lock>(),
     entry::<sync::Read>(),
     entry::<sync::Send>(),
+    entry::<sync::SendOnly>(),
+    entry::<sync::ReceiveOnly>(),
     entry::<sync::TrySend>(),
     entry::<sync::Set>(),
     entry::<sync::HandOver>(),

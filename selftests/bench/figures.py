@@ -66,11 +66,14 @@ FIGURES = {
         ],
     ),
     "irq.to_coroutine": ("base.threaded_irq", []),
-    # Pairs: 25 for each of the two operations.
+    # Pairs: 25 for each of the two operations. (Of a channel: single ones, of whose figures the first
+    # and the last are means of sending and receiving.)
     "sync.semaphore": ("base.semaphore", [at_most(50)]),
     "sync.mutex": ("base.mutex", [at_most(50)]),
     "sync.rwlock_read": ("base.semaphore", [at_most(50)]),
     "sync.channel": ("base.kfifo", [at_most(25)]),
+    "sync.channel_send": ("base.kfifo", [at_most(25)]),
+    "sync.channel_recv": ("base.kfifo", [at_most(25)]),
     "sync.channel_try": ("base.kfifo", [at_most(25)]),
     "sync.event": ("base.mutex", []),
     "sync.mutex_hand_over": ("base.schedule", []),

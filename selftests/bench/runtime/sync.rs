@@ -58,7 +58,7 @@ impl Figure for Read {
     }
 }
 
-/// One op: send a `u64` or receive one: half a pair. (`base.kfifo` is a pair.)
+/// One op: send a `u64` or receive one, by turns: the mean of both. (`base.kfifo` is a pair of them.)
 pub(crate) struct Send;
 
 impl Figure for Send {
@@ -80,7 +80,7 @@ impl Figure for Send {
     }
 }
 
-/// One op: send a `u64` or receive one, by the functions that do not wait: half a pair.
+/// One op: send a `u64` or receive one, by turns, by the functions that do not wait: the mean of both.
 pub(crate) struct TrySend;
 
 impl Figure for TrySend {
@@ -98,6 +98,60 @@ impl Figure for TrySend {
             }))
         })?;
         s.ops = u64::from(ops).wrapping_mul(2);
+        Ok(())
+    }
+}
+
+/// One op: send a `u64`, nothing else. (Four in a row share the loop.)
+pub(crate) struct SendOnly;
+
+impl Figure for SendOnly {
+    const NAME: &'static CStr = c"sync.channel_send";
+    const OPS: u32 = 512;
+
+    fn run(s: &mut Sample, ops: u32) -> Result {
+        let domain = domain_on(cpu())?;
+        let room = ops.wrapping_add(WARM_UP).wrapping_mul(4);
+        let channel = Arc::new(Channel::new(&domain.handle(), room)?, GFP_KERNEL)?;
+        s.ns = run_inside(&domain, async move {
+            Ok(timed_loop!(ops, {
+                channel.send(1u64).await?;
+                forget();
+                channel.send(2u64).await?;
+                forget();
+                channel.send(3u64).await?;
+                forget();
+                channel.send(4u64).await?;
+            }))
+        })?;
+        s.ops = u64::from(ops).wrapping_mul(4);
+        Ok(())
+    }
+}
+
+/// One op: receive a `u64` that is there, nothing else. (Four in a row share the loop.)
+pub(crate) struct ReceiveOnly;
+
+impl Figure for ReceiveOnly {
+    const NAME: &'static CStr = c"sync.channel_recv";
+    const OPS: u32 = 512;
+
+    fn run(s: &mut Sample, ops: u32) -> Result {
+        let domain = domain_on(cpu())?;
+        let count = ops.wrapping_add(WARM_UP).wrapping_mul(4);
+        let channel = Arc::new(Channel::new(&domain.handle(), count)?, GFP_KERNEL)?;
+        s.ns = run_inside(&domain, async move {
+            for n in 0..count {
+                channel.try_send(u64::from(n))?;
+            }
+            Ok(timed_loop!(ops, {
+                use_value(channel.recv().await?);
+                use_value(channel.recv().await?);
+                use_value(channel.recv().await?);
+                use_value(channel.recv().await?);
+            }))
+        })?;
+        s.ops = u64::from(ops).wrapping_mul(4);
         Ok(())
     }
 }
