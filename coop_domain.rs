@@ -52,6 +52,8 @@ mod inline;
 pub mod irq;
 #[path = "coop/join.rs"]
 pub mod join;
+#[path = "coop/levels.rs"]
+pub mod levels;
 #[path = "coop/mailbox.rs"]
 pub mod mailbox;
 pub mod msgq;
@@ -94,6 +96,9 @@ pub mod time;
 #[path = "coop/timers.rs"]
 mod timers;
 #[allow(dead_code, unreachable_pub)] // Shared with selftests/host.
+#[path = "coop/turns.rs"]
+mod turns;
+#[allow(dead_code, unreachable_pub)] // Shared with selftests/host.
 #[path = "coop/wait_cell.rs"]
 mod wait_cell;
 #[allow(dead_code, unreachable_pub)] // Shared with selftests/host.
@@ -113,6 +118,7 @@ pub use crate::group::Group;
 pub use crate::home::Spin;
 pub use crate::irq::{IrqLine, Top};
 pub use crate::join::{join, join3, join4, join_all};
+pub use crate::levels::{LevelReceiver, Levels};
 pub use crate::mailbox::Capacity;
 pub use crate::receiver::Receiver;
 pub use crate::reply::{Reply, Request};

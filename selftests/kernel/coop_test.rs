@@ -40,6 +40,8 @@ mod inline_ends;
 mod irq;
 #[path = "leaks.rs"]
 mod leaks;
+#[path = "levels.rs"]
+mod levels;
 #[path = "owner.rs"]
 mod owner;
 #[path = "priority.rs"]
@@ -92,6 +94,7 @@ fn owner() -> &'static ThisModule {
 static GROUPS: &[&[Test]] = &[
     sched::TESTS,
     priority::TESTS,
+    levels::TESTS,
     group::TESTS,
     atomicity::TESTS,
     delivery::TESTS,

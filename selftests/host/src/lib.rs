@@ -20,6 +20,8 @@ pub mod reply_state;
 pub mod run_queue;
 #[path = "../../../coop/task_state.rs"]
 pub mod task_state;
+#[path = "../../../coop/turns.rs"]
+pub mod turns;
 #[path = "../../../coop/wait_cell.rs"]
 pub mod wait_cell;
 #[path = "../../../coop/sync/wait_list.rs"]
