@@ -19,6 +19,7 @@
 #include <linux/spinlock.h>
 #include <linux/timex.h>
 #include <linux/workqueue.h>
+#include <uapi/linux/sched/types.h>
 
 #include "helpers.h"
 
@@ -233,6 +234,24 @@ int coop_set_cpu(struct task_struct *task, unsigned int cpu)
 	return 0;
 }
 EXPORT_SYMBOL_GPL(coop_set_cpu);
+
+/*
+ * So much CPU time in each period, and no more: the constant bandwidth server of the
+ * deadline class. Nanoseconds.
+ */
+int coop_set_share(struct task_struct *task, u64 budget, u64 period)
+{
+	struct sched_attr attr = {
+		.size = sizeof(attr),
+		.sched_policy = SCHED_DEADLINE,
+		.sched_runtime = budget,
+		.sched_deadline = period,
+		.sched_period = period,
+	};
+
+	return sched_setattr_nocheck(task, &attr);
+}
+EXPORT_SYMBOL_GPL(coop_set_share);
 
 struct workqueue_struct *coop_workqueue_create(const char *name)
 {

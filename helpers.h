@@ -48,6 +48,7 @@ void coop_put_task(struct task_struct *task);
 struct task_struct *coop_kthread_create(int (*fn)(void *), void *data,
 					const char *name);
 int coop_set_cpu(struct task_struct *task, unsigned int cpu);
+int coop_set_share(struct task_struct *task, u64 budget, u64 period);
 struct workqueue_struct *coop_workqueue_create(const char *name);
 bool coop_within_module(const void *addr, const struct module *mod);
 void coop_baton_init(struct rt_mutex *lock, struct lock_class_key *key);

@@ -31,6 +31,7 @@ pub struct Builder<'a> {
     hold_owner: bool,
     cpu: Option<u32>,
     policy: Policy,
+    share: Option<(Delta, Delta)>,
     dedicated: bool,
     level: Level,
     spin: Spin,
@@ -76,6 +77,26 @@ impl Builder<'_> {
         self
     }
 
+    /// The domain's share of a CPU: `budget` in each `period`, and no more, whatever else there is to
+    /// run. The budget is filled up at the beginning of each period; a domain that has used it up
+    /// waits for the next one, and what it took too much is taken off that.
+    ///
+    /// The kernel keeps the accounts: the home thread is scheduled by deadline (`SCHED_DEADLINE`),
+    /// instead of by [`policy`](Self::policy), and is the only one that runs the domain, which is
+    /// thus [`dedicated`](Self::dedicated): no caller pays for it. It is stopped where it can be
+    /// preempted (at [`Level::Bh`]: between coroutines), at the precision of the timer tick. Domains
+    /// without a share pay nothing for this.
+    ///
+    /// [`build`](Self::build) fails with `EINVAL` if the budget is below 1 024 ns or above the period,
+    /// or the period not one that the kernel allows (100 µs to 4 s, unless configured otherwise);
+    /// with `EBUSY` if all shares together were more than the kernel gives away (95 % of the CPUs,
+    /// unless configured otherwise).
+    pub fn share(mut self, budget: Delta, period: Delta) -> Self {
+        self.share = Some((budget, period));
+        self.dedicated = true;
+        self
+    }
+
     /// The size of mailboxes that are made without one of their own.
     pub fn mailbox(mut self, capacity: Capacity) -> Self {
         self.capacity = capacity;
@@ -92,8 +113,9 @@ impl Builder<'_> {
 
     /// Makes the domain. Task context, sleeps.
     ///
-    /// `EINVAL`: bad name or nice level, no such CPU online; `EEXIST`: the name is taken; `ENOENT`:
-    /// the owner is being unloaded; `ENOMEM`.
+    /// `EINVAL`: bad name, nice level or [share](Self::share), no such CPU online; `EBUSY`: no CPU time
+    /// left for that share; `EEXIST`: the name is taken; `ENOENT`: the owner is being unloaded;
+    /// `ENOMEM`.
     pub fn build(self) -> Result<Domain> {
         Where::require_sleepable()?;
         // It becomes a folder in debugfs.
@@ -128,7 +150,10 @@ impl Builder<'_> {
         if let Some(cpu) = self.cpu {
             home.bind(cpu)?;
         }
-        home.set_policy(self.policy);
+        match self.share {
+            Some((budget, period)) => home.set_share(ns_of(budget)?, ns_of(period)?)?,
+            None => home.set_policy(self.policy),
+        }
         let inner = registry::add(ModuleId::of(self.owner), executor.clone(), home)?;
         Ok(Domain {
             executor,
@@ -137,6 +162,11 @@ impl Builder<'_> {
             _held: held,
         })
     }
+}
+
+/// The nanoseconds of a duration that is not negative; `EINVAL` for others.
+fn ns_of(duration: Delta) -> Result<u64> {
+    u64::try_from(duration.as_nanos()).map_err(|_| EINVAL)
 }
 
 /// A cooperative scheduling domain: a set of coroutines of which at most one executes at any
@@ -188,6 +218,7 @@ impl Domain {
             spin: Spin::Auto,
             slack: Delta::from_micros(50),
             policy: Policy::Normal { nice: 0 },
+            share: None,
             capacity: Capacity::default(),
         }
     }

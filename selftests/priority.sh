@@ -9,8 +9,8 @@
 
 minute=0
 [ "${SATURATION:-3}" -lt 60 ] || minute=1
-begin $((1 + minute)) priority levels group
-run_tests priority levels group
+begin $((1 + minute)) priority levels share group
+run_tests priority levels share group
 [ "$minute" = 0 ] || check "a minute of saturation" kernel_test saturation.sixty_seconds
 check "the modules can be unloaded" unload
 ktap_finished

@@ -39,6 +39,11 @@ extern "C" {
         name: *const c_char,
     ) -> *mut bindings::task_struct;
     pub(super) fn coop_set_cpu(task: *mut bindings::task_struct, cpu: c_uint) -> c_int;
+    pub(super) fn coop_set_share(
+        task: *mut bindings::task_struct,
+        budget: u64,
+        period: u64,
+    ) -> c_int;
     pub(super) fn coop_workqueue_create(name: *const c_char) -> *mut bindings::workqueue_struct;
     pub(super) fn coop_baton_init(
         lock: *mut bindings::rt_mutex,

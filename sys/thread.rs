@@ -227,6 +227,17 @@ impl<B: Body> Kthread<B> {
         }
     }
 
+    /// Gives the thread `budget` nanoseconds of CPU time in each `period`, before all threads that
+    /// are not scheduled by deadline, and no more. Instead of a policy.
+    ///
+    /// `EINVAL`: a budget below 1 024 ns or above the period, a period that the kernel does not
+    /// allow (100 µs to 4 s, unless configured otherwise); `EBUSY`: too much is promised already.
+    pub fn set_share(&self, budget: u64, period: u64) -> Result {
+        let task = self.thread.as_ptr();
+        // SAFETY: The thread is valid.
+        kernel::error::to_result(unsafe { ffi::coop_set_share(task, budget, period) })
+    }
+
     /// Lets the thread run.
     pub fn start(&self) {
         self.thread.wake();

@@ -52,6 +52,8 @@ mod room;
 mod sched;
 #[path = "select.rs"]
 mod select;
+#[path = "share.rs"]
+mod share;
 #[path = "spin.rs"]
 mod spin;
 #[path = "stats.rs"]
@@ -95,6 +97,7 @@ static GROUPS: &[&[Test]] = &[
     sched::TESTS,
     priority::TESTS,
     levels::TESTS,
+    share::TESTS,
     group::TESTS,
     atomicity::TESTS,
     delivery::TESTS,

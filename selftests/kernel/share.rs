@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The share of a CPU that a domain may have: as much as was promised, and no more.
+
+use crate::harness::*;
+use crate::sys::{self, Worker};
+use coop_domain::prelude::*;
+use core::sync::atomic::{AtomicU64, Ordering::*};
+use kernel::prelude::*;
+use kernel::sync::Arc;
+use kernel::time::Delta;
+
+pub(crate) const TESTS: &[Test] = &[
+    ("share.is_not_exceeded", not_exceeded),
+    ("share.is_kept_against_others", kept),
+    ("share.holds_for_callers", callers),
+    ("share.bad_ones_are_refused", refused),
+];
+
+/// In what the share is measured: several hundred periods.
+const SECONDS: i64 = 4;
+
+/// A coroutine that takes all it can get, and what it has got: CPU time of the home thread.
+fn hog(domain: &Domain) -> Result<Arc<AtomicU64>> {
+    let used = Arc::new(AtomicU64::new(0), GFP_KERNEL)?;
+    let noted = used.clone();
+    let hog = async move {
+        loop {
+            noted.store(sys::runtime_ns(), Relaxed);
+            yield_now().await;
+        }
+    };
+    domain.spawn(c"hog", hog)?.detach();
+    Ok(used)
+}
+
+fn builder(name: &'static CStr) -> Builder<'static> {
+    Domain::builder(name, crate::owner()).cpu(1)
+}
+
+/// What a domain with a share has got of each thousand, and what another one on the same CPU, without
+/// a share, that has always work, too.
+fn measure(budget_us: i64, period_us: i64) -> Result<(u64, u64)> {
+    let competitor = builder(c"others").build()?;
+    let others = hog(&competitor)?;
+    let domain = builder(c"share")
+        .share(Delta::from_micros(budget_us), Delta::from_micros(period_us))
+        .build()?;
+    let used = hog(&domain)?;
+    // Both are there.
+    let started = || used.load(Relaxed) != 0 && others.load(Relaxed) != 0;
+    if !sys::eventually(LONG, started) {
+        return Err(ETIME);
+    }
+    sys::sleep_ms(200);
+    let now = || (sys::now_ns(), used.load(Relaxed), others.load(Relaxed));
+    let (start, mine, theirs) = now();
+    sys::sleep_ms(SECONDS as u32 * 1_000);
+    let (end, mine_after, theirs_after) = now();
+    let all = (end - start).max(1) as u64;
+    Ok((
+        mine_after.wrapping_sub(mine) * 1_000 / all,
+        theirs_after.wrapping_sub(theirs) * 1_000 / all,
+    ))
+}
+
+/// Within 5 % of the promise, at either side. (The periods of the measurement do not begin with those
+/// of the share, and the kernel's account of a thread that runs is up to a tick old: that is 1 %.)
+fn is_kept(log: &mut Log, budget_us: i64, period_us: i64) -> Result {
+    let (got, others) = measure(budget_us, period_us)?;
+    let promised = (budget_us * 1_000 / period_us) as u64;
+    log.line(core::format_args!(
+        "{got} of {promised} per mille, others {others}"
+    ));
+    let low = promised * 95 / 100;
+    let high = promised * 105 / 100;
+    check!(
+        log,
+        (low..=high).contains(&got),
+        "{got} of {promised} per mille"
+    );
+    // Nobody has what is left but the other one (and what the test itself does).
+    let left = 1_000 - promised;
+    check!(
+        log,
+        others >= left * 90 / 100,
+        "others got {others} of {left} per mille"
+    );
+    Ok(())
+}
+
+/// Less than half, which is what it would have without a share.
+fn not_exceeded(log: &mut Log) -> Result {
+    is_kept(log, 2_000, 10_000)?;
+    is_kept(log, 10_000, 50_000)
+}
+
+/// More than half.
+fn kept(log: &mut Log) -> Result {
+    is_kept(log, 7_000, 10_000)
+}
+
+/// Callers do not run it, nor pay for it: what they ask for is done by the home thread, within the
+/// share.
+fn callers(log: &mut Log) -> Result {
+    const WORK_US: u32 = 1_000;
+    let domain = builder(c"share")
+        .share(Delta::from_millis(2), Delta::from_millis(10))
+        .build()?;
+    let (caller, mut requests) = domain.call_mailbox::<u32, u64>()?;
+    let server = async move {
+        while let Some(request) = requests.recv().await {
+            let (us, reply) = request.into_parts();
+            sys::busy(us);
+            let _ = reply.send(sys::runtime_ns());
+        }
+    };
+    domain.spawn(c"server", server)?.detach();
+    settle(&domain)?;
+    let thread = Worker::start(Some(0), move || {
+        let start = sys::now_ns();
+        for _ in 0..100 {
+            caller.call(WORK_US)?;
+        }
+        Ok::<_, Error>((sys::now_ns() - start) / 1_000_000)
+    })?;
+    let took = thread.join(4 * LONG).ok_or(ETIME)??;
+    check_eq!(log, domain.stats().inline_calls.get(), 0);
+    // 100 ms of work at a fifth of a CPU; busy work may be a little more than was asked for.
+    check!(log, took >= 450, "done in {took} ms: who paid for it?");
+    Ok(())
+}
+
+fn refused(log: &mut Log) -> Result {
+    let build = |budget: i64, period: i64| {
+        builder(c"share")
+            .share(Delta::from_nanos(budget), Delta::from_nanos(period))
+            .build()
+            .err()
+    };
+    check_eq!(log, build(2_000_000, 1_000_000), Some(EINVAL));
+    check_eq!(log, build(0, 1_000_000), Some(EINVAL));
+    check_eq!(log, build(-1, 1_000_000), Some(EINVAL));
+    check_eq!(log, build(500_000, -1), Some(EINVAL));
+    check_eq!(log, build(2_000, 3_000), Some(EINVAL));
+    // More than all CPUs have.
+    let mut domains = KVec::new();
+    let names = [c"share0", c"share1", c"share2", c"share3", c"share4"];
+    let mut refused = None;
+    for name in names {
+        let builder = Domain::builder(name, crate::owner())
+            .share(Delta::from_millis(9), Delta::from_millis(10));
+        match builder.build() {
+            Ok(domain) => domains.push(domain, GFP_KERNEL)?,
+            Err(e) => refused = Some(e),
+        }
+    }
+    check_eq!(log, refused, Some(EBUSY));
+    check!(log, !domains.is_empty());
+    Ok(())
+}
