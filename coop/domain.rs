@@ -32,6 +32,7 @@ pub struct Builder<'a> {
     cpu: Option<u32>,
     policy: Policy,
     share: Option<(Delta, Delta)>,
+    lending: bool,
     dedicated: bool,
     level: Level,
     spin: Spin,
@@ -97,6 +98,13 @@ impl Builder<'_> {
         self
     }
 
+    /// For tests only: callers that wait for the domain do not lend its runner their priority.
+    #[doc(hidden)]
+    pub fn without_lending(mut self) -> Self {
+        self.lending = false;
+        self
+    }
+
     /// The size of mailboxes that are made without one of their own.
     pub fn mailbox(mut self, capacity: Capacity) -> Self {
         self.capacity = capacity;
@@ -153,6 +161,9 @@ impl Builder<'_> {
         match self.share {
             Some((budget, period)) => home.set_share(ns_of(budget)?, ns_of(period)?)?,
             None => home.set_policy(self.policy),
+        }
+        if !self.lending {
+            executor.baton.lend_nothing();
         }
         let inner = registry::add(ModuleId::of(self.owner), executor.clone(), home)?;
         Ok(Domain {
@@ -219,6 +230,7 @@ impl Domain {
             slack: Delta::from_micros(50),
             policy: Policy::Normal { nice: 0 },
             share: None,
+            lending: true,
             capacity: Capacity::default(),
         }
     }

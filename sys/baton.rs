@@ -6,7 +6,8 @@
 //! C header: [`include/linux/rtmutex.h`](srctree/include/linux/rtmutex.h).
 
 use super::ffi;
-use core::sync::atomic::{AtomicPtr, Ordering::*};
+use super::thread;
+use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering::*};
 use kernel::bindings::{self, task_struct};
 use kernel::prelude::*;
 use kernel::types::Opaque;
@@ -19,6 +20,8 @@ pub struct Baton {
     lock: Opaque<bindings::rt_mutex>,
     #[pin]
     key: Opaque<bindings::lock_class_key>,
+    /// Always, but for tests that want to see what it is good for.
+    lends: AtomicBool,
 }
 
 // SAFETY: A lock may be used from any thread.
@@ -30,6 +33,7 @@ impl Baton {
     /// A lock that nobody holds.
     pub fn new() -> impl PinInit<Self> {
         pin_init!(&this in Self {
+            lends: AtomicBool::new(true),
             key <- Opaque::uninit(),
             lock <- Opaque::ffi_init(|lock| {
                 // SAFETY: Both are pinned, and fit for `lockdep_register_key` and `rt_mutex_init`.
@@ -69,14 +73,34 @@ impl Baton {
     /// Takes the lock; lends the holder the caller's priority meanwhile. Task context, sleeps.
     /// `EINTR` if the caller is killed.
     pub fn lock_killable(&self) -> Result {
+        if !self.lends.load(Relaxed) {
+            self.lock_without_lending();
+            return Ok(());
+        }
         // SAFETY: The lock is initialised; the caller does not hold it.
         kernel::error::to_result(unsafe { ffi::coop_baton_lock_killable(self.lock.get()) })
     }
 
     /// Like [`lock_killable`](Self::lock_killable), whatever comes.
     pub fn lock(&self) {
+        if !self.lends.load(Relaxed) {
+            return self.lock_without_lending();
+        }
         // SAFETY: As above.
         unsafe { ffi::coop_baton_lock(self.lock.get()) };
+    }
+
+    /// Has those who wait lend nothing, from now on. For tests.
+    pub fn lend_nothing(&self) {
+        self.lends.store(false, Relaxed);
+    }
+
+    /// Takes the lock in turns with sleeping, so that the holder does not know of it.
+    #[cold]
+    fn lock_without_lending(&self) {
+        while !self.try_lock(super::context::current_task()) {
+            thread::sleep_a_tick();
+        }
     }
 
     /// Gives the lock to whoever waits first. `me` is the current thread.

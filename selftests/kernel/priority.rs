@@ -210,14 +210,18 @@ fn slice_ends(log: &mut Log) -> Result {
 
 /// A domain whose only runner is a thread of nice 19, and which is in the middle of 100 ms of work;
 /// a FIFO thread of the least priority that keeps the CPU busy; and a FIFO caller of a higher one.
-/// How long it waits, in milliseconds, while the busy one is there for `hog_ms`.
+/// How long it waits, in milliseconds, while the busy one is there for `hog_ms`. With `lend` switched
+/// off, all else is the same.
 fn wait_behind_a_hog(lend: bool, hog_ms: u32) -> Result<i64> {
     let builder = Domain::builder(c"lend", crate::owner())
         .cpu(1)
         .spin(Spin::Never)
         .policy(Policy::Normal { nice: 19 });
-    // The callers of a dedicated domain do not wait for its baton: nothing is lent.
-    let builder = if lend { builder } else { builder.dedicated() };
+    let builder = if lend {
+        builder
+    } else {
+        builder.without_lending()
+    };
     let domain = builder.build()?;
     let (caller, mut requests) = domain.call_mailbox::<u32, u32>()?;
     let server = async move {
@@ -254,19 +258,21 @@ fn wait_behind_a_hog(lend: bool, hog_ms: u32) -> Result<i64> {
     waited
 }
 
-const HOG_MS: u32 = 600;
+/// Long, since 100 ms of work may take several times that on a machine that has other work, too.
+const HOG_MS: u32 = 1_500;
+const HALF_MS: i64 = HOG_MS as i64 / 2;
 
 /// The home thread goes on with the priority of the FIFO caller that waits for the baton.
 fn inheritance(log: &mut Log) -> Result {
     let waited = wait_behind_a_hog(true, HOG_MS)?;
-    check!(log, waited < 300, "it waited for {waited} ms");
+    check!(log, waited < HALF_MS, "it waited for {waited} ms");
     Ok(())
 }
 
-/// The same without a baton that could lend it: the inversion is there, so the test above sees it.
+/// The same, with inheritance switched off: the inversion is there, so the test above sees it.
 fn no_inheritance(log: &mut Log) -> Result {
     let waited = wait_behind_a_hog(false, HOG_MS)?;
-    check!(log, waited >= 300, "it waited for {waited} ms only");
+    check!(log, waited >= HALF_MS, "it waited for {waited} ms only");
     Ok(())
 }
 
