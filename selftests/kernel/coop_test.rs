@@ -52,6 +52,8 @@ mod room;
 mod sched;
 #[path = "select.rs"]
 mod select;
+#[path = "select_outside.rs"]
+mod select_outside;
 #[path = "share.rs"]
 mod share;
 #[path = "spin.rs"]
@@ -121,6 +123,7 @@ static GROUPS: &[&[Test]] = &[
     time::TESTS,
     time_ends::TESTS,
     select::TESTS,
+    select_outside::TESTS,
     leaks::TESTS,
     // Not to be run with the others: these leave something behind, on purpose.
     owner::TESTS,
