@@ -82,6 +82,36 @@ model! {
 }
 
 model! {
+    /// The same with more than one value at hand: two looks' worth, a part of which is released
+    /// while the rest is still to be taken, and used again.
+    fn values_that_are_polled_in_parts() {
+        let (mut tx, rx) = channel(2);
+        let producer = thread::spawn(move || {
+            let mut values = (0..4).map(Track::new);
+            tx.push_batch(&mut values) + tx.push_batch(&mut values)
+        });
+        let mut rx = Polling::from(rx);
+        let mut next = 0;
+        for _ in 0..2 {
+            if let Some(value) = rx.pop() {
+                assert_eq!(value.into_inner(), next);
+                next += 1;
+            }
+        }
+        let sent = producer.join().unwrap();
+        while let Some(value) = rx.pop() {
+            assert_eq!(value.into_inner(), next);
+            next += 1;
+        }
+        assert_eq!(next, sent);
+    }
+    publish_parts: "ring.publish",
+    receive_parts: "ring.receive",
+    release_parts: "ring.release",
+    reclaim_parts: "ring.reclaim",
+}
+
+model! {
     /// Batches: one store shows all their values, one store frees all their slots.
     fn batches() {
         let (mut tx, mut rx) = channel(2);
