@@ -59,7 +59,7 @@ impl<Q: Send + 'static, R: Send + 'static> Caller<Q, R> {
             // SAFETY: The slot is the caller's.
             if let Some(value) = unsafe { slot.take_reply() } {
                 self.slots.put(slot);
-                shared.note_place(header);
+                shared.note_place();
                 leave();
                 return Ok(value);
             }

@@ -90,10 +90,10 @@ impl<Q: Send + 'static, R: Send + 'static> Caller<Q, R> {
     /// the receiver waits for a request; all else is out of line.
     #[inline(always)]
     pub fn call(&self, message: Q) -> Result<R> {
-        let me = idle_task();
         let shared = self.sender.shared();
         let executor = &*shared.executor;
-        if me.is_null() || !executor.inline || !executor.baton.try_lock(me) {
+        let me = idle_task(executor.barred);
+        if me.is_null() || !executor.baton.try_lock(me) {
             return apart(self.call_with(message, Patience::Killable, By::Caller));
         }
         // SAFETY: We are thread `me`, may sleep, are not marked, and hold the baton.
@@ -129,8 +129,8 @@ impl<Q: Send + 'static, R: Send + 'static> Caller<Q, R> {
         if by == By::Home || !executor.inline {
             return self.call_queued(me, message, patience, false);
         }
-        if executor.baton.try_lock(me) || executor.baton.spin(me) {
-            if idle_task().is_null() {
+        if executor.baton.spin(me) {
+            if idle_task(0).is_null() {
                 // SAFETY: We are thread `me`, may sleep, and hold the baton.
                 return unsafe { self.call_holding(me, message, patience) };
             }

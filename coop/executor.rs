@@ -101,6 +101,9 @@ pub struct Executor {
     pub(crate) shared: bool,
     /// So may callers, with the baton of a `Process` domain.
     pub(crate) inline: bool,
+    /// 0 if so; a number, so that it can be looked at [together](crate::sys::runner::idle_task) with
+    /// what else keeps a caller from that.
+    pub(crate) barred: usize,
     /// Coroutines run with bottom halves off.
     pub(crate) bh: bool,
     /// The baton, if so.
@@ -171,6 +174,7 @@ impl Executor {
             stats: Stats::new(),
             shared: !dedicated,
             inline: !dedicated && level == Level::Process,
+            barred: usize::from(dedicated || level != Level::Process),
             bh: level == Level::Bh,
             bh_baton: BhBaton::new(),
             home: AtomicPtr::new(ptr::null_mut()),

@@ -117,7 +117,7 @@ impl<Q: Send + 'static, R: Send + 'static> Caller<Q, R> {
         } else {
             self.slots.put(slot);
         }
-        shared.note_place(header);
+        shared.note_place();
         // SAFETY: We are the runner, as entered.
         if unsafe { executor.leave_first(me) } {
             executor.hand_over();

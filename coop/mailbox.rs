@@ -260,11 +260,12 @@ impl<T> Shared<T> {
     /// domain is being polled with; `None` for any other context.
     #[inline(always)]
     pub(crate) fn laid(&self, context: usize) -> Option<Laid> {
-        match self.place.load(Relaxed).addr().wrapping_sub(context) {
-            0 => Some(Laid::Whole),
-            1 => Some(Laid::Taken),
-            _ => None,
+        let place = self.place.load(Relaxed).addr();
+        if place == context {
+            return Some(Laid::Whole);
         }
+        // In other words, so that the compiler asks for the one above first, and by itself.
+        (place ^ context == 1).then_some(Laid::Taken)
     }
 
     /// Takes what was [laid](Self::lay) before the receiver.
@@ -283,10 +284,11 @@ impl<T> Shared<T> {
     }
 
     /// The receiver has taken what was laid, answered, and the poll is over: notes that it does not
-    /// wait, unless it waits again in `listener`.
+    /// wait, unless it waits again.
     #[inline(always)]
-    pub(crate) fn note_place(&self, listener: NonNull<Header>) {
-        if self.place.load(Relaxed) != listener.as_ptr().cast() {
+    pub(crate) fn note_place(&self) {
+        // It was taken, and nothing else happened since: the only odd one.
+        if self.place.load(Relaxed).addr() & 1 != 0 {
             self.place.store(AWAY, Relaxed);
         }
     }

@@ -198,7 +198,8 @@ impl RunQueue {
     /// Whether nothing is queued.
     #[inline(always)]
     pub fn is_empty(&self) -> bool {
-        self.normal.last.is_null() && self.others == 0
+        // One branch: the sum of both.
+        self.normal.last.addr() | self.others as usize == 0
     }
 
     /// The list of `priority`.

@@ -166,9 +166,9 @@ impl Stats {
     /// of 64 is.
     #[inline(always)]
     pub(crate) fn start_inline(&self) -> bool {
-        let calls = self.inline_calls.get();
-        self.inline_calls.0.store(calls.wrapping_add(1), Relaxed);
-        calls % 64 == 0
+        // Read again, rather than kept: one instruction less.
+        self.inline_calls.add(1);
+        self.inline_calls.get() % 64 == 0
     }
 
     /// Nothing came of the call counted last but a poll, and, if `taken`, a request.

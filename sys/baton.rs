@@ -134,27 +134,32 @@ impl Baton {
         true
     }
 
-    /// Waits a moment for the lock to become free, as long as its holder is on a CPU and nobody
-    /// else wants this one; takes it if so. Task context.
+    /// Takes the lock, if it is free or becomes so in a moment: as long as its holder is on a CPU and
+    /// nobody else wants this one. No locked instruction as long as it is not. Task context.
     pub fn spin(&self, me: *mut task_struct) -> bool {
-        #[cfg(not(any(CONFIG_DEBUG_RT_MUTEXES, CONFIG_DEBUG_LOCK_ALLOC)))]
-        for turn in 0..SPINS {
-            let owner = self.owner().load(Relaxed);
-            if owner.is_null() {
-                if self.try_lock(me) {
-                    return true;
-                }
-            } else if turn % LOOK_EVERY == 0 {
-                let owner = owner.map_addr(|a| a & !1);
-                // SAFETY: Looks at the thread, if it is still the owner, and at this CPU.
-                if !unsafe { ffi::coop_owner_on_cpu(self.owner().as_ptr(), owner) } {
-                    return false;
-                }
-            }
-            core::hint::spin_loop();
+        #[cfg(any(CONFIG_DEBUG_RT_MUTEXES, CONFIG_DEBUG_LOCK_ALLOC))]
+        {
+            self.try_lock(me)
         }
-        let _ = me;
-        false
+        #[cfg(not(any(CONFIG_DEBUG_RT_MUTEXES, CONFIG_DEBUG_LOCK_ALLOC)))]
+        {
+            for turn in 0..SPINS {
+                let owner = self.owner().load(Relaxed);
+                if owner.is_null() {
+                    if self.try_lock(me) {
+                        return true;
+                    }
+                } else if turn % LOOK_EVERY == 0 {
+                    let owner = owner.map_addr(|a| a & !1);
+                    // SAFETY: Looks at the thread, if it is still the owner, and at this CPU.
+                    if !unsafe { ffi::coop_owner_on_cpu(self.owner().as_ptr(), owner) } {
+                        return false;
+                    }
+                }
+                core::hint::spin_loop();
+            }
+            false
+        }
     }
 }
 

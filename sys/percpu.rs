@@ -209,6 +209,39 @@ pub(super) fn sleepable_task() -> *mut bindings::task_struct {
     }
 }
 
+/// [`sleepable_task`] if that has no preemption notifier, and `barred` is 0; else null.
+#[inline(always)]
+pub(super) fn idle_task(barred: usize) -> *mut bindings::task_struct {
+    #[cfg(all(CONFIG_X86_64, CONFIG_SMP, not(CONFIG_PREEMPT_RT)))]
+    {
+        if x86::irqs_disabled() {
+            return core::ptr::null_mut();
+        }
+        let task = x86::current_now();
+        let count = x86::preempt_count();
+        #[cfg(CONFIG_PREEMPT_RCU)]
+        // SAFETY: The current thread, or the one that was interrupted, is valid; only the thread
+        // itself changes the field.
+        let count = count | unsafe { (*task).rcu_read_lock_nesting } as u32;
+        // SAFETY: As above.
+        let notifiers = unsafe { (*task).preempt_notifiers.first }.addr();
+        // All that is not 0 for hardly anybody, in one branch.
+        if count as usize | barred | notifiers != 0 {
+            return core::ptr::null_mut();
+        }
+        task
+    }
+    #[cfg(not(all(CONFIG_X86_64, CONFIG_SMP, not(CONFIG_PREEMPT_RT))))]
+    {
+        let task = sleepable_task();
+        // SAFETY: The current thread is valid.
+        if barred != 0 || task.is_null() || unsafe { !(*task).preempt_notifiers.first.is_null() } {
+            return core::ptr::null_mut();
+        }
+        task
+    }
+}
+
 /// Disables preemption; returns 3 * CPU + kind of context, and whether that is a thread, or `None`
 /// in an NMI (nothing disabled).
 #[inline(always)]

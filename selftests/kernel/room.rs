@@ -22,6 +22,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("room.receiver_goes_while_they_wait", receiver_goes),
     ("room.made_by_interrupts", made_by_interrupts),
     ("room.made_by_looking", made_by_looking),
+    ("room.wanted_in_the_middle_of_a_call", in_a_call),
 ];
 
 const KINDS: [Where; 3] = [Where::Task, Where::Softirq, Where::HardIrq];
@@ -361,5 +362,51 @@ fn made_by_looking(log: &mut Log) -> Result {
     }
     check_eq!(log, thread.join(LONG), Some(true));
     check_eq!(log, join(task)?, Ok(Ok(())));
+    Ok(())
+}
+
+/// Invariant 3: while a caller runs the receiver in place, others come that find no room. It was
+/// waiting before, and its own waiter would be good enough: but not now.
+fn in_a_call(log: &mut Log) -> Result {
+    let to = Domain::builder(c"room", crate::owner())
+        .mailbox(room(1))
+        .build()?;
+    let from = domain_on(c"sender", 0)?;
+    let (tx, mut rx) = to.call_mailbox::<u32, u32>()?;
+    let (begun, go) = (flag()?, flag()?);
+    let (b, g) = (begun.clone(), go.clone());
+    let server = to.spawn(c"server", async move {
+        let mut served = 0;
+        while let Some(request) = rx.recv().await {
+            let (q, reply) = request.into_parts();
+            if q == 0 {
+                b.set();
+                g.wait();
+            }
+            let _ = reply.send(q + 1);
+            served += 1;
+        }
+        served
+    })?;
+    settle(&to)?;
+    let t = tx.clone();
+    let caller = Worker::start(None, move || t.call(0))?;
+    check!(log, begun.wait());
+    let mut tasks = KVec::new();
+    for i in 1..5 {
+        let tx = tx.clone();
+        let task = from.spawn(c"asks", async move { tx.ask(i).await })?;
+        tasks.push(task, GFP_KERNEL)?;
+    }
+    // The first is in the ring by then, and the others wait for room.
+    run(&from, yield_now())?;
+    go.set();
+    check_eq!(log, caller.join(LONG), Some(Ok(1)));
+    check_eq!(log, to.stats().inline_calls.get(), 1);
+    for (i, task) in tasks.into_iter().enumerate() {
+        check_eq!(log, join(task)?, Ok(Ok(i as u32 + 2)));
+    }
+    drop(tx);
+    check_eq!(log, join(server)?, Ok(5));
     Ok(())
 }
