@@ -165,7 +165,7 @@ pub(super) fn this_task() -> *mut bindings::task_struct {
 /// Whether the scheduler has asked the current thread to give way, now or at the next tick.
 #[inline(always)]
 pub(super) fn need_resched() -> bool {
-    #[cfg(all(CONFIG_X86_64, CONFIG_SMP))]
+    #[cfg(all(CONFIG_X86_64, CONFIG_SMP, not(CONFIG_PREEMPT_RT)))]
     {
         const WANTED: usize =
             1 << bindings::TIF_NEED_RESCHED | 1 << bindings::TIF_NEED_RESCHED_LAZY;
@@ -174,7 +174,7 @@ pub(super) fn need_resched() -> bool {
         let flags = unsafe { (&raw const (*x86::current()).thread_info.flags).read_volatile() };
         flags & WANTED != 0
     }
-    #[cfg(not(all(CONFIG_X86_64, CONFIG_SMP)))]
+    #[cfg(not(all(CONFIG_X86_64, CONFIG_SMP, not(CONFIG_PREEMPT_RT))))]
     // SAFETY: Reads the current thread.
     unsafe {
         ffi::coop_need_resched()
