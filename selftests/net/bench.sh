@@ -10,9 +10,6 @@
 . "$(dirname "$0")/lib.sh"
 
 # Of so many readings the median, for each figure, or for some: ONLY="tcp_rr ...".
-# A transaction may take an interrupt more or less, some 4 000 instructions, for as
-# long as the throttles of both NICs are in step: the first reading often shows the
-# one, those after it, within some 0.1 %, the other. Five do not mistake it.
 REPEAT=${REPEAT:-5}
 
 die() { printf 'bench: error: %s\n' "$*" >&2; exit 1; }
