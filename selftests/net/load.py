@@ -2,13 +2,14 @@
 # SPDX-License-Identifier: GPL-2.0
 """Measures what a transaction, a packet and a KiB cost the whole guest.
 
-load.py PREFIX REPEAT    from namespace "coop" to "peer", and back
+load.py measure PREFIX REPEAT  from namespace "coop" to "peer", and back
+load.py median                 of the readings that come in
 
 For guests with one CPU where a nanosecond is an instruction. Cost is the time
 that passes less the time that nobody wants; and that one is counted by a loop
 that takes it, because what the kernel counts as idle is sampled where idling is
-short, and has interrupts in it. Prints `name value unit`, the median of REPEAT
-readings.
+short, and has interrupts in it. Prints `name value unit` for each of REPEAT
+readings, and for their median.
 """
 import itertools
 import mmap
@@ -163,8 +164,16 @@ FIGURES = [
 ]
 
 
-def main():
-    prefix, repeat = sys.argv[1], int(sys.argv[2])
+def median():
+    readings = {}
+    for line in sys.stdin:
+        name, value, unit = line.split()
+        readings.setdefault((name, unit), []).append(float(value))
+    for (name, unit), values in readings.items():
+        print(name, f"{statistics.median(values):.1f}", unit)
+
+
+def measure(prefix, repeat):
     soaker = Soaker()
     only = os.environ.get("ONLY", "").split()
     for name, prepare, count, unit in FIGURES:
@@ -177,8 +186,12 @@ def main():
             extra = busy(soaker, pauses, count) if pauses else 0
             readings.append(busy(soaker, work, count) - extra)
         print(f"  {prefix}nic.{name}:", *(f"{r:.0f}" for r in readings), file=sys.stderr)
-        print(f"{prefix}nic.{name} {statistics.median(readings):.1f} {unit}", flush=True)
+        for reading in readings:
+            print(f"{prefix}nic.{name} {reading:.1f} {unit}", flush=True)
     soaker.end()
 
 
-main()
+if sys.argv[1] == "median":
+    median()
+else:
+    measure(sys.argv[2], int(sys.argv[3]))
