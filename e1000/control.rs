@@ -8,12 +8,12 @@ use kernel::{prelude::*, sync::Arc, time::Delta};
 use super::{
     device::{Nic, State},
     hw::{Hw, Settings},
-    link::phy,
+    link,
     regs::Causes,
     rx::RxRing,
     tx::TxRing,
 };
-use crate::net::{Filter, Link, LinkMode, Offloads, Pause, Rings};
+use crate::net::{mii, Filter, Link, LinkMode, Offloads, Pause, Rings};
 
 /// What the network stack and `ethtool` ask for, and wait for.
 pub(super) enum Request {
@@ -126,7 +126,11 @@ pub(super) async fn tick(nic: Arc<Nic>) -> Result {
 impl Nic {
     async fn handle(&self, request: Request) -> Result<Answer> {
         match request {
-            Request::Open => self.state.with(|state| self.open(state))??,
+            Request::Open => self.state.with(|state| {
+                self.open(state)?;
+                state.open = true;
+                Ok::<(), Error>(())
+            })??,
             Request::Close => self.close().await?,
             Request::Reset => self.reset().await?,
             Request::Look => self.look().await?,
@@ -199,13 +203,13 @@ impl Nic {
         if state.up {
             return Err(EBUSY);
         }
-        state.open = true;
-        if let Err(error) = state.rx.fill() {
+        let filled = state.rx.fill();
+        if filled.is_err() {
             state.rx.clear()?;
-            return Err(error);
+        } else {
+            self.start(state);
         }
-        self.start(state);
-        Ok(())
+        filled
     }
 
     /// Has the device begin. The receive ring is full of buffers.
@@ -216,7 +220,7 @@ impl Nic {
         state.up = true;
         state.tx.stopped = false;
         self.interface.wake_queue();
-        self.hw.unmask(Causes::RECEIVED.or(Causes::LINK));
+        self.hw.unmask(None, Causes::RECEIVED.or(Causes::LINK));
         // The link may be up already.
         self.attention.signal();
         self.started.signal();
@@ -292,18 +296,10 @@ impl Nic {
 
     /// Tells registers as the C driver does: those of the device, then those of the transceiver.
     async fn read_registers(&self, to: &mut [u64]) -> Result {
-        let mut put = |at: usize, value: u32| {
-            if let Some(to) = to.get_mut(at) {
-                *to = value.into();
-            }
-        };
-        for (at, value) in self.hw.registers().into_iter().enumerate() {
-            put(at, value);
-        }
-        let status: u32 = self.phy(phy::SPECIFIC_STATUS, None).await?.into();
-        let control: u32 = self.phy(phy::SPECIFIC_CONTROL, None).await?.into();
-        let gigabit: u32 = self.phy(phy::STATUS_1000, None).await?.into();
-        for (at, value) in [
+        let status = self.phy(link::SPECIFIC_STATUS, None).await?;
+        let control = self.phy(link::SPECIFIC_CONTROL, None).await?;
+        let gigabit = self.phy(mii::STATUS_1000, None).await?;
+        let phy = [
             (13, status),
             (17, control),
             (18, status),
@@ -311,9 +307,12 @@ impl Nic {
             (23, status),
             (24, gigabit),
             (25, gigabit),
-            (26, self.hw.management()),
-        ] {
-            put(at, value);
+        ];
+        let phy = phy.map(|(at, value)| (at, value.into()));
+        for (at, value) in Iterator::chain(self.hw.registers().into_iter(), phy) {
+            if let Some(to) = to.get_mut(at) {
+                *to = u32::into(value);
+            }
         }
         Ok(())
     }

@@ -18,47 +18,24 @@ pub(super) struct Counters {
 
 const STATISTICS_LEN: usize = 64;
 
-/// Those that are added up, by their place among the registers: source: the manual named in
-/// [`regs`](super::regs), section 13.7.
-const CRCERRS: usize = 0;
-const ALGNERRC: usize = 1;
-const RXERRC: usize = 3;
-pub(super) const MPC: usize = 4;
-const SCC: usize = 5;
-const ECOL: usize = 6;
-const MCC: usize = 7;
-const LATECOL: usize = 8;
-const COLC: usize = 10;
-const DC: usize = 12;
-const TNCRS: usize = 13;
-const CEXTERR: usize = 15;
-const XONRXC: usize = 18;
-const XONTXC: usize = 19;
-const XOFFRXC: usize = 20;
-const XOFFTXC: usize = 21;
-const GPRC: usize = 29;
-const BPRC: usize = 30;
-const MPRC: usize = 31;
-const GPTC: usize = 32;
-/// Bytes received and sent, with the upper half in the next register.
-pub(super) const GORC: usize = 34;
-pub(super) const GOTC: usize = 36;
-const RNBC: usize = 40;
-const RUC: usize = 41;
-const ROC: usize = 43;
-const MGPRC: usize = 45;
-const MGPDC: usize = 46;
-const MGPTC: usize = 47;
-const MPTC: usize = 60;
-const BPTC: usize = 61;
-const TSCTC: usize = 62;
-const TSCTFC: usize = 63;
+/// Gives names to places among the registers, and puts those of one register into `SINGLE`.
+macro_rules! places {
+    ($($name:ident = $at:literal),*; pairs $($pair:ident = $first:literal),*) => {
+        $(pub(super) const $name: usize = $at;)*
+        $(pub(super) const $pair: usize = $first;)*
+        const SINGLE: &[usize] = &[$($at),*];
+    };
+}
 
-const SINGLE: [usize; 30] = [
-    CRCERRS, ALGNERRC, RXERRC, MPC, SCC, ECOL, MCC, LATECOL, COLC, DC, TNCRS, CEXTERR, XONRXC,
-    XONTXC, XOFFRXC, XOFFTXC, GPRC, BPRC, MPRC, GPTC, RNBC, RUC, ROC, MGPRC, MGPDC, MGPTC, MPTC,
-    BPTC, TSCTC, TSCTFC,
-];
+// Those that are added up: source: the manual named in [`regs`](super::regs), section 13.7.
+// Pairs are of bytes, received and sent, with the upper half in the next register.
+places! {
+    CRCERRS = 0, ALGNERRC = 1, RXERRC = 3, MPC = 4, SCC = 5, ECOL = 6, MCC = 7, LATECOL = 8,
+    COLC = 10, DC = 12, TNCRS = 13, CEXTERR = 15, XONRXC = 18, XONTXC = 19, XOFFRXC = 20,
+    XOFFTXC = 21, GPRC = 29, BPRC = 30, MPRC = 31, GPTC = 32, RNBC = 40, RUC = 41, ROC = 43,
+    MGPRC = 45, MGPDC = 46, MGPTC = 47, MPTC = 60, BPTC = 61, TSCTC = 62, TSCTFC = 63;
+    pairs GORC = 34, GOTC = 36
+}
 
 /// Each statistic, and what it is the sum of.
 const TABLE: [(&str, &[usize]); 41] = [
@@ -128,7 +105,7 @@ impl Counters {
     /// Adds what has been counted since the last call.
     pub(super) fn collect(&mut self, bar: &pci::Bar<'_, END>) {
         let read = |i: usize| STATISTICS::try_at(i).map_or(0, |at| bar.read(at).into_raw().into());
-        for i in SINGLE {
+        for &i in SINGLE {
             let n: u64 = read(i);
             // Reading clears; but the emulation leaves some as they are, which go on from there.
             let again = if n == 0 { 0 } else { read(i) };

@@ -60,7 +60,6 @@ impl Nic {
             return Top::NotMine;
         }
         if causes.has(Causes::FRAMES) {
-            self.hw.mask(Causes::FRAMES);
             self.interface.schedule_poll();
         }
         if causes.has(Causes::SELDOM) {
@@ -105,6 +104,7 @@ impl Operations for Frontend {
         let _ = self.requests.call_uninterruptible(Request::Close);
     }
 
+    #[inline(always)]
     fn start_xmit(&self, bh: &BhOff, frame: Skb, more: bool) -> Result<(), Skb> {
         let mut frame = Some(frame);
         let send = |state: &mut State| {

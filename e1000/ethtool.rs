@@ -144,6 +144,10 @@ impl Ethtool for Frontend {
         self.nic.hw.read_eeprom(word as u8)
     }
 
+    fn reset(&self) -> Result {
+        self.ask(Request::Reset)
+    }
+
     fn test(&self, offline: bool, to: &mut [u64]) -> Result {
         let numbers = self.read(Reading::Tests { offline }, to.len())?;
         to.copy_from_slice(&numbers);

@@ -13,7 +13,7 @@ use kernel::{
 };
 
 use super::{counters::Counters, device::State, regs::*};
-use crate::net::{self, LinkMode, Offloads, Pause};
+use crate::net::{self, BhOff, LinkMode, Offloads, Pause};
 
 /// How much of the device's memory is for frames that come in, unless it is told otherwise.
 const RX_MEMORY: u32 = 48 << 10;
@@ -209,33 +209,43 @@ impl Hw {
         });
     }
 
-    /// Descriptors up to `tail` are the device's to receive into.
-    pub(super) fn set_rx_tail(&self, tail: u32) {
-        self.access((), |bar| bar.write_reg(RDT::from_raw(tail)));
-    }
-
-    /// Descriptors up to `tail` are the device's to send.
-    pub(super) fn set_tx_tail(&self, tail: u32) {
-        self.access((), |bar| bar.write_reg(TDT::from_raw(tail)));
-    }
-
-    /// What has happened since the last call; the line goes down. Any context.
-    pub(super) fn take_causes(&self) -> Causes {
-        match self.access(Causes::ALL, |bar| bar.read(ICR).causes()) {
-            // Nobody there.
-            Causes::ALL => Causes::NONE,
-            causes => causes,
+    /// What is done for each frame: quicker where the stack calls.
+    fn quick(&self, bh: Option<&BhOff>, f: impl FnOnce(&pci::Bar<'_, END>)) {
+        match bh {
+            None => self.access((), f),
+            Some(bh) => self.0.at(bh).map_or((), f),
         }
     }
 
-    /// Lets these causes interrupt; at once, if one has happened meanwhile.
-    pub(super) fn unmask(&self, causes: Causes) {
-        self.access((), |bar| bar.write_reg(IMS::zeroed().with_causes(causes)));
+    /// Descriptors up to `tail` are the device's to receive into.
+    pub(super) fn set_rx_tail(&self, bh: Option<&BhOff>, tail: u32) {
+        self.quick(bh, |bar| bar.write_reg(RDT::from_raw(tail)));
     }
 
-    /// Keeps these causes from interrupting. They are remembered. Any context.
-    pub(super) fn mask(&self, causes: Causes) {
-        self.access((), |bar| bar.write_reg(IMC::zeroed().with_causes(causes)));
+    /// Descriptors up to `tail` are the device's to send.
+    pub(super) fn set_tx_tail(&self, bh: Option<&BhOff>, tail: u32) {
+        self.quick(bh, |bar| bar.write_reg(TDT::from_raw(tail)));
+    }
+
+    /// What has happened since the last call; the line goes down. If it is for the poll, nothing of
+    /// that kind interrupts any more, but is remembered. Any context.
+    pub(super) fn take_causes(&self) -> Causes {
+        self.access(Causes::NONE, |bar| {
+            let causes = bar.read(ICR).causes();
+            if causes == Causes::ALL {
+                // Nobody there.
+                return Causes::NONE;
+            }
+            if causes.has(Causes::FRAMES) {
+                bar.write_reg(IMC::zeroed().with_causes(Causes::FRAMES));
+            }
+            causes
+        })
+    }
+
+    /// Lets these causes interrupt; at once, if one has happened meanwhile.
+    pub(super) fn unmask(&self, bh: Option<&BhOff>, causes: Causes) {
+        self.quick(bh, |bar| bar.write_reg(IMS::zeroed().with_causes(causes)));
     }
 
     pub(super) fn link(&self) -> net::Link {
@@ -346,29 +356,16 @@ impl Hw {
         });
     }
 
-    /// The registers that the C driver tells, in its order.
-    pub(super) fn registers(&self) -> [u32; 12] {
-        self.access([u32::MAX; 12], |bar| {
-            [
-                bar.read(CTRL).into_raw(),
-                bar.read(STATUS).into_raw(),
-                bar.read(RCTL).into_raw(),
-                bar.read(RDLEN).into_raw(),
-                bar.read(RDH).into_raw(),
-                bar.read(RDT).into_raw(),
-                bar.read(RDTR).into_raw(),
-                bar.read(TCTL).into_raw(),
-                bar.read(TDLEN).into_raw(),
-                bar.read(TDH).into_raw(),
-                bar.read(TDT).into_raw(),
-                bar.read(TIDV).into_raw(),
-            ]
-        })
-    }
-
-    /// The register of management, which no driver changes.
-    pub(super) fn management(&self) -> u32 {
-        self.access(u32::MAX, |bar| bar.read(MANC).into_raw())
+    /// The registers that the C driver tells, each after its place there: CTRL, STATUS, RCTL, those
+    /// of the receive ring, RDTR, TCTL, those of the transmit ring, TIDV, MANC.
+    pub(super) fn registers(&self) -> [(usize, u32); 13] {
+        #[rustfmt::skip]
+        const TOLD: [(usize, usize); 13] = [
+            (0, 0x0000), (1, 0x0008), (2, 0x0100), (3, 0x2808), (4, 0x2810), (5, 0x2818), (6, 0x2820),
+            (7, 0x0400), (8, 0x3808), (9, 0x3810), (10, 0x3818), (11, 0x3820), (26, 0x5820),
+        ];
+        let read = |at| self.access(u32::MAX, |bar| bar.try_read32(at).unwrap_or(u32::MAX));
+        TOLD.map(|(place, at)| (place, read(at)))
     }
 
     /// Has a cause happen.

@@ -168,9 +168,6 @@ register! {
 
     /// VLANs whose frames are received, a bit for each.
     pub(super) VFTA(u32)[128] @ 0x5600 { 31:0 bits; }
-
-    /// Management control.
-    pub(super) MANC(u32) @ 0x5820 { 31:0 bits; }
 }
 
 /// How many addresses the device compares exactly; those of further multicast groups are hashed.

@@ -10,8 +10,9 @@ use kernel::{
     dma::{Coherent, DmaAddress},
     io::{io_read, io_write},
     prelude::*,
-    sync::barrier::{dma_mb, Read},
 };
+
+use crate::net::dma_read_barrier;
 
 pub(super) struct Ring {
     words: Coherent<[u64]>,
@@ -36,11 +37,13 @@ impl Ring {
     }
 
     /// The descriptor after `index`.
+    #[inline(always)]
     pub(super) fn next(&self, index: usize) -> usize {
         index.wrapping_add(1) & self.len.wrapping_sub(1)
     }
 
     /// How many descriptors there are from `from` up to, not including, `to`.
+    #[inline(always)]
     pub(super) fn distance(&self, from: usize, to: usize) -> usize {
         to.wrapping_sub(from) & self.len.wrapping_sub(1)
     }
@@ -55,6 +58,7 @@ impl Ring {
     }
 
     /// Writes a descriptor. The device sees it once the tail register has passed it.
+    #[inline(always)]
     pub(super) fn write(&self, index: usize, first: u64, second: u64) -> Result {
         io_write!(self.words, [try: 2 * index], first);
         io_write!(self.words, [try: 2 * index + 1], second);
@@ -63,9 +67,10 @@ impl Ring {
 
     /// Reads the second word of a descriptor. If it says that the device is done with it, so is
     /// everything that the device has done before it said so.
+    #[inline(always)]
     pub(super) fn status(&self, index: usize) -> Result<u64> {
         let status = io_read!(self.words, [try: 2 * index + 1]);
-        dma_mb(Read);
+        dma_read_barrier();
         Ok(status)
     }
 

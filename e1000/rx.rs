@@ -61,7 +61,7 @@ impl RxRing {
 
     /// Hands the ring over to the device, which has just been started.
     pub(super) fn start(&self, hw: &Hw) {
-        hw.set_rx_tail(self.ring.len().wrapping_sub(1) as u32);
+        hw.set_rx_tail(None, self.ring.len().wrapping_sub(1) as u32);
     }
 
     /// Whether the device has received just these bytes into descriptor `index`.
@@ -101,7 +101,7 @@ impl RxRing {
         }
 
         if let Some(last) = last {
-            nic.hw.set_rx_tail(last as u32);
+            nic.hw.set_rx_tail(Some(bh), last as u32);
             stats.received(frames.len() as u64, bytes);
         }
         Ok(())
@@ -190,8 +190,11 @@ impl Nic {
         // What comes in before this makes the device interrupt as soon as it may, as it remembers
         // causes; unless another cause has made the top half read, and thereby clear, them all:
         // then there is another poll.
-        if work < budget && poll.complete(work) && causes != Causes::NONE {
-            self.hw.unmask(causes);
+        if work < budget {
+            let bh = poll.complete(work);
+            if bh.is_some() && causes != Causes::NONE {
+                self.hw.unmask(bh.as_ref(), causes);
+            }
         }
         work
     }

@@ -5,13 +5,8 @@
 use coop_domain::sleep;
 use kernel::{prelude::*, time::Delta};
 
-use super::{
-    device::Nic,
-    hw::Hw,
-    link::{phy, LOOP_BACK},
-    regs::Causes,
-};
-use crate::net::Skb;
+use super::{device::Nic, hw::Hw, regs::Causes};
+use crate::net::{mii, Skb};
 
 pub(super) const NAMES: [&str; 5] = [
     "Register test  (offline)",
@@ -80,7 +75,7 @@ impl Nic {
             if self.idle_interrupts()? != before {
                 return Ok(NOT_KEPT_BACK);
             }
-            self.hw.unmask(cause);
+            self.hw.unmask(None, cause);
             for round in 0.. {
                 sleep(Delta::from_millis(10)).await;
                 if self.idle_interrupts()? != before {
@@ -104,7 +99,7 @@ impl Nic {
     async fn test_loopback(&self) -> Result<u64> {
         const NO_MEMORY: u64 = 5;
         const NOT_THE_SAME: u64 = 13;
-        let was = self.phy(phy::CONTROL, None).await?;
+        let was = self.phy(mii::CONTROL, None).await?;
         let same = self.state.with(|state| -> Result<_> {
             state.rx.fill()?;
             self.hw.start(state);
@@ -114,7 +109,7 @@ impl Nic {
         let Ok(address) = same else {
             return Ok(NO_MEMORY);
         };
-        self.phy(phy::CONTROL, Some(was | LOOP_BACK)).await?;
+        self.phy(mii::CONTROL, Some(was | mii::LOOP_BACK)).await?;
         // In the first second the emulated device receives nothing.
         sleep(Delta::from_millis(1100)).await;
         let sent = self.state.with(|state| -> Result {
@@ -122,7 +117,7 @@ impl Nic {
                 let frame = Skb::new(&self.interface, &pattern(address, n as u8))?;
                 state.tx.push(frame)?;
             }
-            self.hw.set_tx_tail(state.tx.tail());
+            self.hw.set_tx_tail(None, state.tx.tail());
             Ok(())
         })?;
         sleep(Delta::from_millis(200)).await;
@@ -134,7 +129,7 @@ impl Nic {
                 places.any(|place| state.rx.has(place, &frame))
             })
         })?;
-        self.phy(phy::CONTROL, Some(was)).await?;
+        self.phy(mii::CONTROL, Some(was)).await?;
         self.rest().await?;
         Ok(match sent {
             Err(_) => NO_MEMORY,

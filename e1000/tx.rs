@@ -2,6 +2,8 @@
 
 //! Sending.
 
+use core::ops::Range;
+
 use kernel::{
     device::{Bound, Device},
     prelude::*,
@@ -83,6 +85,7 @@ impl TxRing {
     }
 
     /// Writes the descriptors of a frame, for which there must be room. Returns its length.
+    #[inline(always)]
     pub(super) fn push(&mut self, frame: Skb) -> Result<u32> {
         let first = self.next;
         let (pieces, offload, tag) = self.frames.put(first, frame)?;
@@ -96,6 +99,7 @@ impl TxRing {
         result.map(|()| len)
     }
 
+    #[inline(always)]
     fn describe(
         &mut self,
         first: usize,
@@ -123,13 +127,37 @@ impl TxRing {
             self.next = self.ring.next(self.next);
         }
         let data = TxStatus::data(offload).with_vlan_tag(tag);
+        let (address, len) = self.frames.piece(first)?;
+        let last = if pieces == 1 && !split_end && len <= limit {
+            // As most are.
+            let last = self.next;
+            let status = data.with_end().with_len(len);
+            self.ring.write(last, address, status.0)?;
+            self.next = self.ring.next(last);
+            last
+        } else {
+            self.cut(first..first.wrapping_add(pieces), data, limit, split_end)?
+        };
+        self.frames.set_last(first, last);
+        Ok(())
+    }
+
+    /// Writes the descriptors of data in these places; tells which is the last one.
+    #[inline(never)]
+    fn cut(
+        &mut self,
+        mut places: Range<usize>,
+        data: TxStatus,
+        limit: u32,
+        split_end: bool,
+    ) -> Result<usize> {
         let mut last = self.next;
-        for piece in 0..pieces {
-            let (mut address, mut left) = self.frames.piece(first.wrapping_add(piece))?;
+        while let Some(place) = places.next() {
+            let (mut address, mut left) = self.frames.piece(place)?;
             while left != 0 {
                 let mut chunk = left.min(limit);
                 let mut status = data;
-                if piece + 1 == pieces && chunk == left {
+                if places.is_empty() && chunk == left {
                     if split_end && left > 8 {
                         chunk -= 4;
                     } else {
@@ -143,24 +171,28 @@ impl TxRing {
                 left -= chunk;
             }
         }
-        self.frames.set_last(first, last);
-        Ok(())
+        Ok(last)
+    }
+
+    /// Frees the oldest frame, if it has been sent.
+    #[inline(always)]
+    fn reclaim_one(&mut self, bh: &BhOff, sent: &mut Sent) -> bool {
+        let Some(last) = self.frames.last(self.oldest) else {
+            return false;
+        };
+        let status = self.ring.status(last).map(TxStatus);
+        let done = status.is_ok_and(TxStatus::is_done);
+        if done {
+            self.frames.done(bh, self.oldest, sent);
+            self.oldest = self.ring.next(last);
+        }
+        done
     }
 
     /// Frees the frames that have been sent.
     fn reclaim(&mut self, bh: &BhOff) -> Sent {
         let mut sent = Sent::default();
-        while let Some(last) = self.frames.last(self.oldest) {
-            if !self
-                .ring
-                .status(last)
-                .is_ok_and(|status| TxStatus(status).is_done())
-            {
-                break;
-            }
-            self.frames.done(bh, self.oldest, &mut sent);
-            self.oldest = self.ring.next(last);
-        }
+        while self.reclaim_one(bh, &mut sent) {}
         sent
     }
 }
@@ -178,26 +210,46 @@ impl Nic {
             // It was the stack's turn already when the queue was stopped.
             return Err(frame);
         }
-        let mut tell = match state.tx.push(frame) {
-            Ok(len) => self.interface.sent(len, more),
+        let alone = state.tx.is_empty();
+        let len = match state.tx.push(frame) {
+            Ok(len) => len,
             Err(_) => {
                 self.interface.stats().tx_dropped.add(1);
-                !more
+                if !more {
+                    self.hw.set_tx_tail(Some(bh), state.tx.tail());
+                }
+                return Ok(());
             }
         };
-        if !state.tx.has_room() {
-            state.waits += 1;
-            state.tx.stopped = true;
-            self.interface.stop_queue();
-            tell = true;
-        }
-        if tell {
-            self.hw.set_tx_tail(state.tx.tail());
-            // Some may be gone already.
-            if !self.reclaim(bh, state) && !state.tx.watched {
-                state.tx.watched = true;
-                self.hw.unmask(Causes::SENT);
+        if alone && !more && !state.tx.segmented {
+            self.hw.set_tx_tail(Some(bh), state.tx.tail());
+            let mut sent = Sent::default();
+            if state.tx.reclaim_one(bh, &mut sent) {
+                // As quick as that: there was never anything in the queue.
+                self.interface.stats().sent(sent.packets, sent.bytes);
+                return Ok(());
             }
+            self.interface.sent(len, false);
+        } else {
+            let mut tell = self.interface.sent(len, more);
+            if !state.tx.has_room() {
+                state.waits += 1;
+                state.tx.stopped = true;
+                self.interface.stop_queue();
+                tell = true;
+            }
+            if !tell {
+                return Ok(());
+            }
+            self.hw.set_tx_tail(Some(bh), state.tx.tail());
+            // Some may be gone already, but not what takes long.
+            if !state.tx.segmented && self.reclaim(bh, state) {
+                return Ok(());
+            }
+        }
+        if !state.tx.watched {
+            state.tx.watched = true;
+            self.hw.unmask(Some(bh), Causes::SENT);
         }
         Ok(())
     }

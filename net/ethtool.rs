@@ -91,6 +91,11 @@ pub(crate) trait Ethtool: Send + Sync + 'static {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
+    /// Resets the device, which goes on as before: all of it but the transceiver.
+    fn reset(&self) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
     /// Tests the device, with `offline` so that the link goes down for a while. Tells for each of
     /// [`TESTS`](Self::TESTS) a number, which is not 0 if it failed.
     fn test(&self, _offline: bool, _to: &mut [u64]) -> Result {

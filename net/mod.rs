@@ -12,12 +12,18 @@
 //! | [`Skb`] | one frame, owned |
 //! | [`Poll`], [`BhOff`] | the softirq in which frames go up the stack |
 //! | [`RxBuffers`], [`TxFrames`] | memory that the device writes, and reads |
+//! | [`mii`] | the registers of a transceiver |
 //! | [`enable`], [`request_irq`], [`Regs`] | the PCI function, its interrupt, its registers |
 //! | [`Stats`] | counters, written by the driver, read by anybody |
 
 mod ethtool;
+pub(crate) mod mii;
 mod stats;
 mod sys;
+
+use core::sync::atomic::{compiler_fence, Ordering::SeqCst};
+
+use kernel::sync::barrier::{dma_mb, Read};
 
 pub(crate) use self::ethtool::{Ethtool, LinkMode, LinkModes, Modes, Pause, Refusal, Rings};
 pub(crate) use self::stats::Stats;
@@ -29,3 +35,16 @@ pub(crate) use self::sys::{
     skb::Skb,
     tx_frames::{Offload, Sent, TxFrames},
 };
+
+/// What is read after this, the device has written before what was read before it: `dma_rmb()`.
+///
+/// That of the kernel crate is a call, even where it has nothing to do.
+#[inline(always)]
+pub(crate) fn dma_read_barrier() {
+    if cfg!(CONFIG_X86_64) {
+        // Reads stay in order there, unless the compiler changes it.
+        compiler_fence(SeqCst);
+    } else {
+        dma_mb(Read);
+    }
+}

@@ -2,17 +2,18 @@
 
 //! Counters of an interface, as `ip -s link` shows them.
 
-use kernel::sync::atomic::{Atomic, Relaxed};
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// A counter with one writer, any number of readers, and no locked instruction.
 ///
-/// With two writers at once an increment may get lost, nothing worse.
+/// With two writers at once an increment may get lost, nothing worse. (The kernel crate's atomics
+/// take a call each time.)
 #[repr(transparent)]
-pub(crate) struct Counter(Atomic<u64>);
+pub(crate) struct Counter(AtomicU64);
 
 impl Counter {
     const fn new() -> Self {
-        Self(Atomic::new(0))
+        Self(AtomicU64::new(0))
     }
 
     pub(crate) fn get(&self) -> u64 {

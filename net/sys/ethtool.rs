@@ -72,6 +72,7 @@ impl<T: Operations + Ethtool> Table<T> {
         get_regs: if_has!(HAS_REGISTERS, get_regs),
         get_eeprom_len: if_has!(HAS_EEPROM, get_eeprom_len),
         get_eeprom: if_has!(HAS_EEPROM, get_eeprom),
+        reset: if_has!(HAS_RESET, reset),
         self_test: if_has!(HAS_TEST, self_test),
         set_phys_id: if_has!(HAS_IDENTIFY, set_phys_id),
         // SAFETY: It has numbers and functions only, which may all be none.
@@ -358,6 +359,26 @@ impl<T: Operations + Ethtool> Table<T> {
                 let [low, high] = driver.eeprom(at / 2)?.to_le_bytes();
                 *to = if at % 2 == 0 { low } else { high };
             }
+            Ok(0)
+        })
+    }
+
+    unsafe extern "C" fn reset(dev: *mut net_device, flags: *mut u32) -> c_int {
+        const WHOLE: u32 = bindings::ethtool_reset_flags_ETH_RESET_IRQ
+            | bindings::ethtool_reset_flags_ETH_RESET_DMA
+            | bindings::ethtool_reset_flags_ETH_RESET_FILTER
+            | bindings::ethtool_reset_flags_ETH_RESET_OFFLOAD
+            | bindings::ethtool_reset_flags_ETH_RESET_MAC;
+        // SAFETY: By the caller's promise.
+        let (driver, flags) = unsafe { (Self::driver(dev), &mut *flags) };
+        from_result(|| {
+            // There is no way to reset just a part.
+            if *flags & WHOLE != WHOLE {
+                return Err(EOPNOTSUPP);
+            }
+            driver.reset()?;
+            // What stays has not been reset.
+            *flags &= !WHOLE;
             Ok(0)
         })
     }

@@ -14,6 +14,7 @@ use kernel::{
     prelude::*,
     str::CStr,
     sync::{
+        aref::ARef,
         atomic::{Atomic, Relaxed},
         Arc,
     },
@@ -152,6 +153,7 @@ pub(crate) struct Interface(Arc<Inner>);
 /// `dev` came from `coop_net_alloc`, and is not registered when this object is dropped.
 struct Inner {
     dev: NonNull<bindings::net_device>,
+    parent: ARef<Device>,
     stats: Stats,
     /// What the driver is to tell in the kernel log: `NETIF_MSG_*`.
     messages: Atomic<u32>,
@@ -188,6 +190,7 @@ impl Interface {
             // INVARIANT: `dev` was just allocated.
             Inner {
                 dev,
+                parent: parent.into(),
                 stats: Stats::new(),
                 messages: Atomic::new(MESSAGES),
             },
@@ -198,6 +201,12 @@ impl Interface {
 
     pub(super) fn as_ptr(&self) -> *mut bindings::net_device {
         self.0.dev.as_ptr()
+    }
+
+    /// The device that it is an interface of.
+    #[inline]
+    pub(super) fn parent(&self) -> &Device {
+        &self.0.parent
     }
 
     /// Before it is registered: the interrupt that leads to its polls, for users to see.
@@ -391,8 +400,9 @@ impl<T: Operations + Ethtool> Registration<T> {
         let Some(skb) = NonNull::new(skb) else {
             return ffi::NETDEV_TX_OK;
         };
-        // SAFETY: By the caller's promise; the stack calls with bottom halves off.
-        let (frame, bh) = unsafe { (Skb::from_raw(skb), BhOff::new()) };
+        // SAFETY: By the caller's promise; the stack calls with bottom halves off, and registered
+        // interfaces only.
+        let (frame, bh) = unsafe { (Skb::from_raw(skb), BhOff::new(&state.interface)) };
         match state.operations.start_xmit(&bh, frame, more) {
             Ok(()) => ffi::NETDEV_TX_OK,
             Err(frame) => {

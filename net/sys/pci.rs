@@ -21,7 +21,7 @@ use kernel::{
     sync::{aref::ARef, Arc},
 };
 
-use super::interface::Interface;
+use super::{interface::Interface, poll::BhOff};
 
 fn raw_pdev(pdev: &pci::Device) -> *mut bindings::pci_dev {
     // `pci::Device` is a transparent wrapper.
@@ -103,7 +103,14 @@ impl<const SIZE: usize> Regs<SIZE> {
             .map(Self)
     }
 
-    /// The registers, for a few accesses; `None` if the driver is unbound.
+    /// The registers of the device that one is called for, which is `None` if they are another's.
+    /// Four instructions.
+    #[inline]
+    pub(crate) fn at<'a>(&'a self, bh: &'a BhOff) -> Option<&'a pci::Bar<'a, SIZE>> {
+        self.0.access(bh.device()).ok()
+    }
+
+    /// The registers, for a few accesses; `None` if the driver is unbound. Some fifty instructions.
     ///
     /// An RCU reader: do not sleep with it.
     pub(crate) fn access(&self) -> Option<DevresGuard<'_, pci::Bar<'static, SIZE>>> {

@@ -4,23 +4,38 @@
 //!
 //! C header: [`include/linux/netdevice.h`](srctree/include/linux/netdevice.h)
 
-use core::marker::PhantomData;
+use kernel::{
+    bindings::device,
+    device::{Bound, Device},
+    ffi::c_int,
+    prelude::*,
+};
 
-use kernel::{ffi::c_int, prelude::*};
+use super::{ffi, interface::Interface, raw_device, skb::Skb};
 
-use super::{ffi, interface::Interface, skb::Skb};
-
-/// Bottom halves are off on this CPU.
+/// Bottom halves are off on this CPU, and the driver is bound to its device.
 ///
 /// Not `Send`: it belongs to a thread and a CPU.
-pub(crate) struct BhOff(PhantomData<*mut ()>);
+///
+/// # Invariants
+///
+/// The device stays bound as long as this object lives.
+pub(crate) struct BhOff(*mut device);
 
 impl BhOff {
     /// # Safety
     ///
-    /// Bottom halves are off for as long as the object lives.
-    pub(super) unsafe fn new() -> Self {
-        Self(PhantomData)
+    /// Bottom halves are off, and `interface` registered, for as long as the object lives.
+    #[inline]
+    pub(super) unsafe fn new(interface: &Interface) -> Self {
+        // INVARIANT: Who registers an interface has it unregistered before the driver is unbound.
+        Self(raw_device(interface.parent()))
+    }
+
+    #[inline]
+    pub(super) fn device(&self) -> &Device<Bound> {
+        // SAFETY: By the type's invariant.
+        unsafe { Device::from_raw(self.0) }
     }
 }
 
@@ -48,8 +63,8 @@ impl<'a> Poll<'a> {
             interface,
             frames,
             budget: budget.clamp(0, MAX_BUDGET as c_int) as usize,
-            // SAFETY: Polls run with bottom halves off.
-            bh: unsafe { BhOff::new() },
+            // SAFETY: Polls run with bottom halves off, of registered interfaces only.
+            bh: unsafe { BhOff::new(interface) },
         }
     }
 
@@ -76,10 +91,12 @@ impl<'a> Poll<'a> {
         }
     }
 
-    /// Ends the poll, in which `work` frames were taken, fewer than the budget. Whether the device
-    /// is to interrupt again; if not, there is going to be another poll.
-    pub(crate) fn complete(self, work: usize) -> bool {
+    /// Ends the poll, in which `work` frames were taken, fewer than the budget. If the device is not
+    /// to interrupt again, because there is going to be another poll, `None`.
+    pub(crate) fn complete(self, work: usize) -> Option<BhOff> {
         // SAFETY: `dev` is valid, and this is its poll.
-        unsafe { ffi::coop_net_complete_poll(self.interface.as_ptr(), work as c_int) }
+        let done = unsafe { ffi::coop_net_complete_poll(self.interface.as_ptr(), work as c_int) };
+        // Until the poll returns bottom halves stay off, for which unregistering waits (RCU).
+        done.then_some(self.bh)
     }
 }

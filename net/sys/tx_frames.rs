@@ -118,6 +118,7 @@ impl TxFrames {
     /// VLAN tag. If that fails, the frame is gone.
     ///
     /// The caller is sure to use as many descriptors as there are pieces, at least.
+    #[inline]
     pub(crate) fn put(
         &mut self,
         first: usize,
@@ -157,6 +158,7 @@ impl TxFrames {
     }
 
     /// The address and the length of what is at a place.
+    #[inline]
     pub(crate) fn piece(&self, place: usize) -> Result<(DmaAddress, u32)> {
         let place = place & self.mask() as usize;
         let piece = self.pieces.get(place).ok_or(EINVAL)?;
@@ -164,11 +166,13 @@ impl TxFrames {
     }
 
     /// The frame at a place. (Its length may have grown, for Ethernet's sake.)
+    #[inline]
     pub(crate) fn frame(&self, first: usize) -> Option<&Skb> {
         Some(&self.slots.get(first)?.as_ref()?.frame)
     }
 
     /// Notes which descriptor is the last one of the frame at `first`.
+    #[inline]
     pub(crate) fn set_last(&mut self, first: usize, last: usize) {
         if let Some(Some(slot)) = self.slots.get_mut(first) {
             slot.last = last as u32;
@@ -176,11 +180,13 @@ impl TxFrames {
     }
 
     /// Which descriptor is the last one of the frame at `first`.
+    #[inline]
     pub(crate) fn last(&self, first: usize) -> Option<usize> {
         Some(self.slots.get(first)?.as_ref()?.last as usize)
     }
 
     /// The frame at `first` has been sent; adds it to `sent`.
+    #[inline]
     pub(crate) fn done(&mut self, _bh: &BhOff, first: usize, sent: &mut Sent) {
         let mask = self.mask();
         let Some(slot) = self.slots.get_mut(first).and_then(Option::take) else {

@@ -11,6 +11,8 @@ frames.py tagged NS NS ID     ten frames of that VLAN, to the target's own addre
 frames.py long NS NS LENGTH   ten frames of a length
 frames.py stream NS NS MIB [ADDRESS]
                              TCP, in writes of all sizes, every byte compared
+frames.py sequence NS NS COUNT BURST
+                             numbered UDP datagrams: none lost, none twice, all in order
 frames.py blast NS ADDRESS   UDP datagrams to an address, whatever happens, until killed
 
 The interface has the name of its namespace.
@@ -115,31 +117,98 @@ def long(source, target, length):
         source.send(frame(source, target, number, length))
 
 
+ADDRESS = {"coop": "10.77.0.1", "peer": "10.77.0.2"}
+
+
 def stream(source, target, mib, where=None):
     enter(target)
     listener = socket.create_server(("", 0))
     enter(source)
-    where = where or {"coop": "10.77.0.1", "peer": "10.77.0.2"}[target]
+    where = where or ADDRESS[target]
     sender = socket.create_connection((where, listener.getsockname()[1]))
     receiver, _ = listener.accept()
-    data = random.Random(mib).randbytes(1 << 20)
+    # Each MiB begins with its number.
+    data = bytearray(random.Random(mib).randbytes(1 << 20))
     if os.fork() == 0:
         rng = random.Random(mib)
-        for _ in range(mib):
-            at = 0
-            while at < len(data):
-                at += sender.send(data[at : at + rng.choice((100, 1448, 5000, 70000, 300000))])
+        for number in range(mib):
+            data[:4] = number.to_bytes(4, "big")
+            left = memoryview(data)
+            while left:
+                left = left[sender.send(left[: rng.choice((100, 1448, 5000, 70000, 300000))]) :]
         os._exit(0)
     sender.close()
+    got = bytearray(len(data))
     for number in range(mib):
-        got = bytearray()
-        while len(got) < len(data):
-            part = receiver.recv(len(data) - len(got))
-            if not part:
+        data[:4] = number.to_bytes(4, "big")
+        left = memoryview(got)
+        while left:
+            count = receiver.recv_into(left)
+            if not count:
                 fail(f"the stream ends in MiB {number}")
-            got += part
+            left = left[count:]
         if got != data:
             fail(f"MiB {number} is not what was sent")
+
+
+def udp(namespace):
+    enter(namespace)
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.setsockopt(socket.SOL_SOCKET, 33, 64 << 20)  # SO_RCVBUFFORCE
+    sock.bind((ADDRESS[namespace], 0))
+    sock.settimeout(2)
+    return sock
+
+
+def sequence(source, target, count, burst):
+    """In bursts that fit into a ring, each awaited; with 0 all of them at once."""
+    base = random.Random(count).randbytes(4000)
+    receiver, sender = udp(target), udp(source)
+    sender.connect(receiver.getsockname())
+
+    def datagram(number):
+        return number.to_bytes(4, "big") + base[number % 2048 :][: number * 7 % 1469]
+
+    def send(first, last):
+        for number in range(first, last):
+            sender.send(datagram(number))
+
+    seen = bytearray(count)
+    twice = late = wrong = 0
+    newest = -1
+
+    def receive(wanted):
+        nonlocal twice, late, wrong, newest
+        while wanted:
+            try:
+                got = receiver.recv(2000)
+            except TimeoutError:
+                return
+            number = int.from_bytes(got[:4], "big")
+            if number >= count or got != datagram(number):
+                wrong += 1
+                continue
+            twice += seen[number]
+            late += number < newest
+            newest = max(newest, number)
+            wanted -= not seen[number]
+            seen[number] = 1
+
+    if burst:
+        for first in range(0, count, burst):
+            last = min(first + burst, count)
+            send(first, last)
+            receive(last - first)
+    elif os.fork() == 0:
+        send(0, count)
+        os._exit(0)
+    # What comes late, or once more.
+    receive(0 if burst else count)
+    receiver.settimeout(0.2)
+    receive(1)
+    lost = count - sum(seen)
+    print(f"# {count} sent, {lost} lost, {twice} twice, {late} out of order, {wrong} not as sent")
+    sys.exit(bool(twice or late or wrong or (burst and lost)))
 
 
 def blast(where):
@@ -162,6 +231,8 @@ def main():
         blast(other)
     if what == "stream":
         return stream(one, other, int(sys.argv[4]), *sys.argv[5:])
+    if what == "sequence":
+        return sequence(one, other, int(sys.argv[4]), int(sys.argv[5]))
     source, target = open_raw(one), open_raw(other)
     if what == "reach":
         reach(source, target, sys.argv[4:])

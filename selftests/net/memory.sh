@@ -1,0 +1,94 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# guest: --cpus 2 --nics 1 --append swiotlb=2048,force --timeout 240
+# No memory for rings. All that the NICs read and write goes through a pool of 4 MiB here,
+# 2 048 pieces of 2 KiB, of which a receive ring takes one a descriptor: so the longest ring
+# does not fit, and when the other NIC has taken all that there is, nothing does. What is
+# asked for then fails, and nothing changes by that; what is given again is enough.
+. "$(dirname "$0")/lib.sh"
+
+setup_wire || ktap_exit_fail_msg "cannot bring the NICs up"
+ktap_print_header
+ktap_set_plan 8
+
+mapped() { cat /sys/kernel/debug/swiotlb/io_tlb_used; }
+lengths() { in_coop ethtool -g coop | awk '/^(RX|TX):/ { n[NR > 6, $1] = $2 } END { print n[1, "RX:"], n[1, "TX:"] }'; }
+frames() { python3 "$HERE/frames.py" "$@"; }
+
+# refused: rings as long as they can be are not to be had, for want of memory.
+refused()
+{
+	local out
+	out=$(in_coop ethtool -G coop rx 4096 tx 4096 2>&1) && { echo "# 4096 was accepted"; return 1; }
+	echo "# ethtool -G: $out"
+	grep -q "Cannot allocate memory" <<<"$out" && [ "$(lengths)" = "256 256" ]
+}
+# Without a frame in between that would have mappings of its own.
+leaves_nothing()
+{
+	local before
+	before=$(mapped)
+	for _ in {1..20}; do refused >/dev/null || { refused; return; }; done
+	echo "# mapped before: $before, after: $(mapped)"
+	[ "$before" -ge 512 ] && [ "$(mapped)" -le $((before + 4)) ]
+}
+check "a ring that does not fit is refused, and the old ones stay" refused
+check "traffic goes on" ping_ok 10
+check "nothing of it stays mapped" leaves_nothing
+stream_meanwhile()
+{
+	local stream
+	frames stream coop peer 16 &
+	stream=$!
+	while kill -0 $stream 2>/dev/null; do refused >/dev/null || return; done
+	wait $stream
+}
+check "a stream arrives whole meanwhile" stream_meanwhile
+refused_down()
+{
+	ip -n coop link set coop down && refused && ip -n coop link set coop up &&
+		wait_for 10 carrier_of coop && wait_for 5 ping_ok
+}
+check "refused while the interface is down, which goes up as before" refused_down
+
+# The other NIC takes what there is.
+hog() { in_peer ethtool -G peer rx 4096; } 2>/dev/null
+let_go() { in_peer ethtool -G peer rx 256; }
+no_open()
+{
+	local out before
+	ip -n coop link set coop down || return
+	hog
+	before=$(mapped)
+	for _ in {1..20}; do
+		out=$(ip -n coop link set coop up 2>&1) && { echo "# it went up"; return 1; }
+	done
+	echo "# ip link set up: $out; mapped before: $before, after: $(mapped)"
+	let_go
+	before=$(mapped)
+	# Nor does a reset start it.
+	in_coop ethtool --reset coop all >/dev/null
+	[ "$(mapped)" -le $((before + 4)) ] || { echo "# $before, then $(mapped) are mapped"; return 1; }
+	ip -n coop link set coop up && wait_for 10 carrier_of coop && wait_for 10 ping_ok
+}
+check "the interface does not go up without buffers, and does with them" no_open
+
+# Up, but no frame can be mapped: each is given up, and counted.
+no_frames()
+{
+	local sent dropped
+	sent=$(counter coop tx_dropped)
+	hog
+	[ "$(mapped)" -gt 2000 ] || { echo "# only $(mapped) are mapped"; return 1; }
+	python3 "$HERE/frames.py" blast coop "$PEER_IP" &
+	sleep 2
+	kill $!
+	wait $!
+	dropped=$(($(counter coop tx_dropped) - sent))
+	echo "# $dropped frames were dropped"
+	let_go
+	[ $dropped -gt 0 ] && wait_for 10 ping_ok 5 && frames stream peer coop 4
+} 2>/dev/null
+check "frames are dropped while there is no memory to send them, and sent later" no_frames
+check "the kernel log is clean" dmesg_is_clean
+ktap_finished
