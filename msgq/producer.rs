@@ -2,7 +2,7 @@
 
 //! The sending end of a ring.
 
-use super::position::Stand;
+use super::position::{ahead, Stand, MOST_AHEAD};
 use super::{Holder, Slot};
 use crate::atomic::{named, Ordering};
 #[cfg(not(loom))]
@@ -13,7 +13,8 @@ use core::mem::MaybeUninit;
 /// # Invariants
 ///
 /// `claimed` of the producer's line is set, and this is the only producer. Its position is the
-/// published one plus the values staged; the slots in its window are free.
+/// published one plus the values staged. The slots up to [`known`](Self::known) are free, which lies
+/// in the same lap, and not before the end of the window.
 pub struct Producer<T, H: Holder<T>> {
     at: Stand<T>,
     holder: H,
@@ -40,7 +41,9 @@ impl<T, H: Holder<T>> Producer<T, H> {
         // INVARIANT: The role is ours now. The window is empty.
         let tail = line.tail.load(Ordering::Relaxed);
         let at = holder.lines().producer_memory().stand(tail);
-        Ok(Self { at, holder })
+        let mut producer = Self { at, holder };
+        producer.stand(at);
+        Ok(producer)
     }
 
     /// Appends `value`, or hands it back if the ring is full.
@@ -104,7 +107,56 @@ impl<T, H: Holder<T>> Producer<T, H> {
     /// Whether the ring is full at this moment.
     #[inline(always)]
     pub fn is_full(&mut self) -> bool {
-        self.at.is_empty() && !self.renew()
+        self.at.is_empty() && !self.go_on()
+    }
+
+    /// Makes the next free slots the window: a part of those that are known, whose successors are
+    /// then asked for, or else by a look. Returns whether there is room. The window is empty.
+    #[inline(always)]
+    fn go_on(&mut self) -> bool {
+        let mut known = self.known();
+        if !ahead(known, self.at.position) {
+            if !self.renew() {
+                return false;
+            }
+            known = self.at.limit;
+        }
+        // INVARIANT: Not further than `known`.
+        self.at.limit = self.at.position.wrapping_add(Self::PART);
+        if ahead(known, self.at.limit) {
+            fetch_next(self.at, known);
+        } else {
+            self.at.limit = known;
+        }
+        true
+    }
+
+    /// So many values are pushed before more cache lines are asked for.
+    const PART: usize = match MOST_AHEAD.checked_div(size_of::<T>()) {
+        Some(0) => 1,
+        Some(count) => count,
+        None => MOST_AHEAD,
+    };
+
+    /// How far the slots are free, by the last look.
+    ///
+    /// In the ring's window, which is of no use to others meanwhile: it is not to take a register
+    /// from who pushes in a loop.
+    #[inline(always)]
+    fn known(&self) -> usize {
+        let window = &self.holder.lines().producer.window;
+        // SAFETY: By the type invariants we are the only producer, whose window that is.
+        window.with(|window| unsafe { (*window).limit })
+    }
+
+    /// Goes to `at`, whose window is what is known.
+    #[inline(always)]
+    fn stand(&mut self, at: Stand<T>) {
+        // INVARIANT: Nothing else is known.
+        self.at = at;
+        let window = &self.holder.lines().producer.window;
+        // SAFETY: As above.
+        window.with_mut(|window| unsafe { (*window).limit = at.limit });
     }
 
     /// Number of values that fit at all.
@@ -117,7 +169,7 @@ impl<T, H: Holder<T>> Producer<T, H> {
     #[inline(always)]
     fn renew(&mut self) -> bool {
         // By value, so that the end can stay in registers.
-        self.at = self.holder.lines().free(self.at);
+        self.stand(self.holder.lines().free(self.at));
         !self.at.is_empty()
     }
 }
@@ -167,7 +219,7 @@ impl<T, H: Holder<T>> Producer<T, H> {
         } else {
             // INVARIANT: The window, which may lie behind, is empty.
             let memory = self.holder.lines().producer_memory();
-            self.at = memory.stand(memory.advance(self.at.position, count));
+            self.stand(memory.stand(memory.advance(self.at.position, count)));
         }
         self.publish();
     }
@@ -201,6 +253,13 @@ impl<T: Copy, H: Holder<T>> Producer<T, H> {
         }
         done
     }
+}
+
+/// Asks for the cache lines of the free slots that follow the window, as far as `known`.
+#[cold]
+#[inline(never)]
+fn fetch_next<T>(at: Stand<T>, known: usize) {
+    at.fetch::<true>(at.len(), known.wrapping_sub(at.limit));
 }
 
 impl<T, H: Holder<T>> Drop for Producer<T, H> {
