@@ -62,7 +62,8 @@ const FIGURES: [(&str, &[usize]); 4] = [
     ("one_thread", &[5]),
 ];
 
-/// Ours come first.
+/// Queues, of which ours come first.
+const QUEUES: usize = 5;
 const OURS: usize = 2;
 
 /// Distances that belong together: up to how many ns for a line to go there and back.
@@ -71,10 +72,10 @@ const DISTANCES: [f64; 4] = [90.0, 200.0, 420.0, f64::MAX];
 /// A table needs that many rounds.
 const FEW: usize = 8;
 
-/// What was measured in one round: of each queue, each row.
+/// What was measured in one round: in each row, of each queue.
 struct Round {
     distance: f64,
-    took: Vec<[f64; ROWS.len()]>,
+    took: Vec<[f64; QUEUES]>,
 }
 
 /// The value that is greater than `part` of all.
@@ -89,7 +90,7 @@ fn median(rounds: &[&Round], of: impl Fn(&Round) -> f64) -> f64 {
 
 /// The row of `rows` that the queue is best at.
 fn better(rounds: &[&Round], queue: usize, rows: &[usize]) -> usize {
-    let took = |row: usize| median(rounds, |round| round.took[queue][row]);
+    let took = |row: usize| median(rounds, |round| round.took[row][queue]);
     let best = rows.iter().min_by(|a, b| took(**a).total_cmp(&took(**b)));
     *best.expect("a row")
 }
@@ -98,10 +99,10 @@ fn better(rounds: &[&Round], queue: usize, rows: &[usize]) -> usize {
 /// the median of the ratios within a round; and which one that is.
 fn against_best(rounds: &[&Round], ours: usize, rows: &[usize]) -> (f64, usize) {
     let row = better(rounds, ours, rows);
-    (OURS..rounds[0].took.len())
+    (OURS..QUEUES)
         .map(|queue| {
             let theirs = better(rounds, queue, rows);
-            let ratio = median(rounds, |r| r.took[queue][theirs] / r.took[ours][row]);
+            let ratio = median(rounds, |r| r.took[theirs][queue] / r.took[row][ours]);
             (ratio, queue)
         })
         .min_by(|a, b| a.0.total_cmp(&b.0))
@@ -149,7 +150,7 @@ fn table(rounds: &[&Round], names: &[&str]) -> Vec<String> {
         print!("{title:<16}");
         for (queue, name) in names.iter().enumerate() {
             let [q1, value, q3] = [0.25, 0.5, 0.75]
-                .map(|part| quantile(rounds.iter().map(|r| r.took[queue][row]).collect(), part));
+                .map(|part| quantile(rounds.iter().map(|r| r.took[row][queue]).collect(), part));
             print!("{:>24}", format!("{value:.2} [{q1:.2}, {q3:.2}]"));
             let title = title.replace(' ', ".");
             json.push(format!(
@@ -163,12 +164,12 @@ fn table(rounds: &[&Round], names: &[&str]) -> Vec<String> {
             let (ratio, best) = against_best(rounds, ours, rows);
             let [low, high] = confidence(rounds, ours, rows);
             let verdict = match () {
-                () if low >= 1.0 => "faster",
-                () if high < 1.0 => "SLOWER",
-                () => "even",
+                () if low >= 1.0 => "faster than",
+                () if high < 1.0 => "SLOWER than",
+                () => "even with",
             };
             println!(
-                "  {name:<10} {figure:<10} x {ratio:.3} ({low:.3}, {high:.3})  {verdict} than the best crate, {}",
+                "  {name:<10} {figure:<10} x {ratio:.3} ({low:.3}, {high:.3})  {verdict} the best crate, {}",
                 names[best]
             );
             json.push(format!(
@@ -184,7 +185,7 @@ fn main() {
     pin(0);
     let seconds = std::env::args().nth(2).and_then(|s| s.parse().ok());
     let time = Duration::from_secs(seconds.unwrap_or(30));
-    let queues = [
+    let queues: [_; QUEUES] = [
         measures::<Msgq>(),
         measures::<MsgqPlain>(),
         measures::<Rtrb>(),
@@ -199,11 +200,11 @@ fn main() {
         let begin = Instant::now();
         next_pair(number);
         let before = distance();
-        let mut took = vec![[0.0; ROWS.len()]; queues.len()];
-        for row in 0..ROWS.len() {
-            for turn in 0..queues.len() {
-                let queue = (turn + number) % queues.len();
-                took[queue][row] = queues[queue].1[row]();
+        let mut took = vec![[0.0; QUEUES]; ROWS.len()];
+        for (row, took) in took.iter_mut().enumerate() {
+            for turn in 0..QUEUES {
+                let queue = (turn + number) % QUEUES;
+                took[queue] = queues[queue].1[row]();
             }
         }
         let after = distance();
