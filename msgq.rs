@@ -7,7 +7,8 @@
 //! many values are published by one store, values are written and read in place. What a side knows
 //! to be its own is its *window*, one limit and one rebased pointer, so that a push is a comparison,
 //! two stores and an addition, and no index is masked; [`position`] has the trick that makes this
-//! work for the consumer, too.
+//! work for the consumer, too. Where a window is but a part of what is known, the cache lines of the
+//! next part are asked for ahead of time (`docs/host-ring.md` tells what that is worth).
 //!
 //! There is no dependency on the kernel: `selftests/host` compiles this file and its parts under
 //! loom, proptest and criterion.
