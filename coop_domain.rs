@@ -68,6 +68,10 @@ pub mod reply;
 mod reply_state;
 #[path = "coop/room.rs"]
 mod room;
+#[path = "coop/roster.rs"]
+mod roster;
+#[path = "coop/run.rs"]
+mod run;
 #[allow(dead_code, unreachable_pub)] // Shared with selftests/host.
 #[path = "coop/run_queue.rs"]
 pub mod run_queue;

@@ -31,7 +31,8 @@
 //! whatever their priorities are. (They are not inherited.)
 
 use crate::bh_baton::{self, BhBaton, BhDomain};
-use crate::executor::{Executor, INLINE_BUDGET};
+use crate::executor::Executor;
+use crate::run::INLINE_BUDGET;
 use crate::sys::bh::{self, Place};
 use crate::sys::{context, thread};
 use crate::wake_queue::WakeQueue;

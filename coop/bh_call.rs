@@ -5,7 +5,7 @@
 
 use crate::block_on::Patience;
 use crate::call::{Caller, Stage};
-use crate::executor::INLINE_BUDGET;
+use crate::run::INLINE_BUDGET;
 use crate::sys::bh;
 use crate::waker::with_context;
 use kernel::bindings::task_struct;

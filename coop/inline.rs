@@ -20,9 +20,10 @@
 
 use crate::block_on::Patience;
 use crate::call::{apart, Caller, Stage};
-use crate::executor::{Executor, INLINE_BUDGET};
+use crate::executor::Executor;
 use crate::mailbox::Shared;
 use crate::reply::{Request, Slot};
+use crate::run::INLINE_BUDGET;
 use kernel::bindings::task_struct;
 use kernel::prelude::*;
 

@@ -10,6 +10,7 @@
 //! - the output: the runner until `DONE`, then whoever [`TaskState`] says.
 
 use crate::executor::Executor;
+use crate::roster::Neighbours;
 use crate::run_queue::Priority;
 use crate::sys::context::Context as Where;
 use crate::task_state::TaskState;
@@ -71,15 +72,9 @@ pub struct Header {
     state: TaskState,
     vtable: Cell<&'static VTable>,
     executor: *const Executor,
-    pub(crate) all: AllLinks,
+    pub(crate) all: Neighbours,
     join: WaitCell<WakeRef>,
     name: Cell<*const kernel::ffi::c_char>,
-}
-
-/// Neighbours in the list of all coroutines of a domain; runner only.
-pub(crate) struct AllLinks {
-    pub(crate) prev: Cell<*const Header>,
-    pub(crate) next: Cell<*const Header>,
 }
 
 /// Bytes that a coroutine takes besides its future (or the future's output, if that is larger).
@@ -390,10 +385,7 @@ where
             vtable: Cell::new(Task::<F>::VTABLE),
             // INVARIANT: The reference belongs to the header now.
             executor: Arc::into_raw(executor),
-            all: AllLinks {
-                prev: Cell::new(ptr::null()),
-                next: Cell::new(ptr::null()),
-            },
+            all: Neighbours::none(),
             join: WaitCell::new(),
             name: Cell::new(name.as_char_ptr()),
         },

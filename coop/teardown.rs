@@ -72,7 +72,7 @@ impl Executor {
         // SAFETY: We are the runner; no driver code runs while the reference lives.
         unsafe { &mut *self.local.get() }
             .queue
-            .append(batch, crate::executor::priority_of);
+            .append(batch, crate::run::priority_of);
         // First empty the queue, for good.
         while let Some(header) = self.pop() {
             // SAFETY: The executor's reference keeps it valid.

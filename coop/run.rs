@@ -1,0 +1,420 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! How the coroutines of a domain are polled: whose turn it is, and what comes of a poll.
+//!
+//! All of this is done by the runner. Who that is, and when, is told in [`home`](crate::home) (the
+//! domain's own thread), [`inline`](crate::inline) and [`bh`](crate::bh) (its callers).
+
+use crate::executor::Executor;
+use crate::run_queue::{List, Priority, RunQueue};
+use crate::sys::context;
+use crate::task::{self, End, Header};
+use crate::task_state::Start;
+use crate::wake_queue::Link;
+use crate::waker::with_context;
+use core::ptr::{self, NonNull};
+use core::sync::atomic::Ordering::*;
+use core::task::Context;
+use kernel::prelude::*;
+
+/// Rounds between two looks at whether to stop, and whether other threads want the CPU.
+const ROUNDS: usize = 4;
+
+/// Polls for others that an inline caller makes before it leaves them to the home thread.
+pub(crate) const INLINE_BUDGET: usize = 16;
+
+/// The priority of the coroutine that `link` belongs to.
+#[inline(always)]
+pub(crate) fn priority_of(link: NonNull<Link>) -> Priority {
+    // SAFETY: Only valid coroutines are queued, and they begin with their link.
+    unsafe { link.cast::<Header>().as_ref() }.state().priority()
+}
+
+impl Executor {
+    /// Takes in what was woken from outside, and by timers. Runner only, who calls
+    /// [`end_run`](Self::end_run) later.
+    #[inline(never)]
+    pub(crate) fn collect(&self) {
+        let batch = self.queue.0.take();
+        // SAFETY: Only called by the runner; no driver code runs while the reference lives.
+        let n = unsafe { &mut *self.local.get() }
+            .queue
+            .append(batch, priority_of);
+        self.stats.wakes_remote.add(n as u64);
+        if self.timers.is_due() {
+            self.stats.timer_interrupts.add(1);
+            self.timers.expire();
+        }
+    }
+
+    /// Ends a run in which [`collect`](Self::collect) may have been called. Runner only.
+    #[inline(always)]
+    pub(crate) fn end_run(&self) {
+        if self.timers.is_owed() {
+            self.timers.settle();
+        }
+    }
+
+    /// Takes out what is next. Runner only.
+    #[inline]
+    pub(crate) fn pop(&self) -> Option<NonNull<Header>> {
+        // SAFETY: As in `collect`.
+        unsafe { &mut *self.local.get() }
+            .queue
+            .pop()
+            .map(NonNull::cast)
+    }
+
+    /// What the runner alone touches.
+    ///
+    /// # Safety
+    ///
+    /// The caller is the runner, and calls no driver code while the reference lives.
+    #[inline(always)]
+    #[allow(clippy::mut_from_ref)] // See `local`.
+    unsafe fn run_queue(&self) -> &mut RunQueue {
+        // SAFETY: Per the function's contract.
+        unsafe { &mut (*self.local.get()).queue }
+    }
+
+    /// Runs coroutines until none is ready (`false`) or the budget is used up (`true`). Runner only.
+    pub(crate) fn run_some(&self) -> bool {
+        with_context(self, |cx| {
+            self.start_batch();
+            let mut polls: usize = 0;
+            let mut more = true;
+            for _ in 0..ROUNDS {
+                if self.queue.0.has_work() {
+                    self.collect();
+                }
+                let n = self.run_round(cx);
+                if n == 0 {
+                    more = false;
+                    break;
+                }
+                polls = polls.wrapping_add(n);
+                self.look_at_clock(n);
+            }
+            if polls == 1 {
+                self.stats.polled(|| self.last_name());
+            }
+            self.stats.queued_polls.add(polls as u64);
+            self.end_run();
+            more
+        })
+    }
+
+    /// Runs coroutines until `done`, until none is ready, or `budget` polls were made; what is left
+    /// of the budget. Runner only.
+    pub(crate) fn run_until(&self, budget: usize, done: impl Fn() -> bool) -> usize {
+        let mut left = budget;
+        with_context(self, |cx| {
+            self.start_batch();
+            while left != 0 && !done() {
+                if self.queue.0.has_work() {
+                    self.collect();
+                }
+                // SAFETY: We are the runner.
+                let Some(priority) = unsafe { self.run_queue() }.pick() else {
+                    break;
+                };
+                self.run_other(priority, cx);
+                self.stats.queued_polls.add(1);
+                left = left.wrapping_sub(1);
+            }
+            self.end_run();
+        });
+        left
+    }
+
+    /// Polls begin, of which those that take long are noted. Runner only.
+    #[inline(always)]
+    fn start_batch(&self) {
+        // SAFETY: We are the runner.
+        unsafe { (*self.local.get()).tick = self.stats.start_batch() };
+    }
+
+    /// Notes it if the last `polls` polls took long. Runner only.
+    #[inline(always)]
+    fn look_at_clock(&self, polls: usize) {
+        // SAFETY: We are the runner.
+        let tick = unsafe { &mut (*self.local.get()).tick };
+        if context::ticks() != *tick {
+            *tick = self.stats.tick_passed(*tick, polls, || self.last_name());
+        }
+    }
+
+    /// Polls those whose turn it is; returns how many polls that were. Runner only.
+    #[inline(always)]
+    fn run_round(&self, cx: &mut Context<'_>) -> usize {
+        // SAFETY: We are the runner.
+        match unsafe { self.run_queue() }.pick() {
+            None => 0,
+            Some(Priority::NORMAL) => {
+                // SAFETY: As above.
+                unsafe { self.run_queue() }.start_round(self.stats.is_watching());
+                self.run_normal(cx);
+                // SAFETY: As above.
+                unsafe { self.run_queue() }.end_round()
+            }
+            Some(priority) => {
+                self.run_other(priority, cx);
+                1
+            }
+        }
+    }
+
+    /// Polls those of normal priority until the round is over, or none is ready. Runner only.
+    #[inline(always)]
+    fn run_normal(&self, cx: &mut Context<'_>) {
+        const NORMAL: Priority = Priority::NORMAL;
+        // SAFETY: We are the runner.
+        let Some(mut first) = unsafe { self.run_queue() }.list(NORMAL).first() else {
+            return;
+        };
+        loop {
+            let header = first.cast::<Header>();
+            // SAFETY: The executor's reference keeps it valid.
+            if unsafe { header.as_ref() }.state().has_yielded() {
+                // SAFETY: We are the runner, and it is the first of this list.
+                if unsafe { self.run_yielded(header, NORMAL, cx) } {
+                    // SAFETY: It is the last now, and followed by the first.
+                    first = unsafe { List::after(first) };
+                    // SAFETY: We are the runner.
+                    if !unsafe { self.run_queue() }.step() {
+                        return;
+                    }
+                    continue;
+                }
+            } else {
+                // SAFETY: As above.
+                unsafe { self.run_woken(header, NORMAL, cx) };
+            }
+            // SAFETY: As above.
+            if !unsafe { self.run_queue() }.step() {
+                return;
+            }
+            // SAFETY: As above.
+            match unsafe { self.run_queue() }.list(NORMAL).first() {
+                Some(next) => first = next,
+                None => return,
+            }
+        }
+    }
+
+    /// Polls the first of a priority whose list is not empty. Runner only.
+    #[inline(never)]
+    fn run_other(&self, priority: Priority, cx: &mut Context<'_>) {
+        // SAFETY: We are the runner.
+        if let Some(first) = unsafe { self.run_queue() }.list(priority).first() {
+            let header = first.cast::<Header>();
+            // SAFETY: The executor's reference keeps it valid.
+            if unsafe { header.as_ref() }.state().has_yielded() {
+                // SAFETY: We are the runner, and it is the first of this list.
+                let _ = unsafe { self.run_yielded(header, priority, cx) };
+            } else {
+                // SAFETY: As above.
+                unsafe { self.run_woken(header, priority, cx) };
+            }
+        }
+    }
+
+    /// Polls a coroutine that let others run before, where it is in its list; whether it does
+    /// so again, and is the last now.
+    ///
+    /// # Safety
+    ///
+    /// The caller is the runner, and `header` is the first of the list of `priority`.
+    #[inline(always)]
+    unsafe fn run_yielded(
+        &self,
+        header: NonNull<Header>,
+        priority: Priority,
+        cx: &mut Context<'_>,
+    ) -> bool {
+        self.runner.0.polling.store(header.as_ptr(), Relaxed);
+        // SAFETY: We are the runner, and it is not `DONE`.
+        let poll = unsafe { Header::poll(header, cx) };
+        // Others may have been queued behind it, but it is still the first.
+        if poll.is_pending() && self.runner.0.yielded.load(Relaxed) {
+            self.runner.0.yielded.store(false, Relaxed);
+            // SAFETY: As above.
+            unsafe { self.run_queue().list(priority).turn(header.cast()) };
+            return true;
+        }
+        // SAFETY: As above.
+        unsafe { self.end_yielded(header, priority, poll.is_ready()) };
+        self.look_at_clock(1);
+        false
+    }
+
+    /// A coroutine that let others run before awaits something, or is ready.
+    ///
+    /// # Safety
+    ///
+    /// The caller is the runner, and `header`, just polled, is the first of the list of `priority`.
+    #[inline(never)]
+    unsafe fn end_yielded(&self, header: NonNull<Header>, priority: Priority, ready: bool) {
+        // SAFETY: Per the function's contract.
+        unsafe { self.run_queue().remove(header.cast(), priority) };
+        if ready {
+            // SAFETY: As above. It is in no queue, and not idle.
+            unsafe { self.retire(header, End::Ready, false) };
+            return;
+        }
+        // SAFETY: The executor's reference keeps it valid.
+        if !unsafe { header.as_ref() }.state().end_poll() {
+            // SAFETY: We are the runner; it is not `IDLE`, so that nobody else queues it.
+            unsafe { self.push_local(header) };
+        }
+    }
+
+    /// Takes a coroutine that was woken from its list, and polls it.
+    ///
+    /// # Safety
+    ///
+    /// The caller is the runner, and `header` is the first of the list of `priority`.
+    #[inline(always)]
+    unsafe fn run_woken(&self, header: NonNull<Header>, priority: Priority, cx: &mut Context<'_>) {
+        // SAFETY: Per the function's contract. From `start_poll` on it may be queued again.
+        unsafe { self.run_queue().remove(header.cast(), priority) };
+        // SAFETY: The executor's reference keeps it valid.
+        if !unsafe { header.as_ref() }.state().start_poll().is_plain() {
+            // SAFETY: Per the function's contract.
+            if !unsafe { self.begin_special(header, priority) } {
+                return;
+            }
+        }
+        // SAFETY: We are the runner, and it is not `DONE`.
+        unsafe { self.poll_in_place(header, cx) };
+        self.look_at_clock(1);
+    }
+
+    /// A coroutine that is new, is to be dropped, has moved, or is gone; whether to poll it.
+    ///
+    /// # Safety
+    ///
+    /// The caller is the runner, and `header` came out of the list of `priority`, idle now.
+    #[cold]
+    #[inline(never)]
+    unsafe fn begin_special(&self, header: NonNull<Header>, priority: Priority) -> bool {
+        // SAFETY: The executor's reference keeps it valid.
+        let task = unsafe { header.as_ref() };
+        self.link(task);
+        match task.state().flags().start() {
+            Start::Poll => {
+                task.state().no_longer_moved();
+                if task.state().priority() == priority {
+                    return true;
+                }
+                // It is the turn of others here, or it would have come earlier.
+                task.wake();
+            }
+            Start::Cancel => {
+                let queued = task.state().seize();
+                // SAFETY: We are the runner, it is linked and not `DONE`.
+                unsafe { self.retire(header, End::Cancel, queued) };
+            }
+            Start::Reap => {
+                // `start_poll` has made it look idle: it may have been queued once more.
+                if !task.state().seize() {
+                    // SAFETY: The executor's reference, which outlived the coroutine for the
+                    // queue's sake.
+                    unsafe { task::put(header) };
+                }
+            }
+        }
+        false
+    }
+
+    /// Polls a coroutine that is in no queue, and may be queued meanwhile: one that came out of its
+    /// queue, or, for a caller that has something for it, one that awaits something.
+    ///
+    /// # Safety
+    ///
+    /// The caller is the runner, and not being polled; the coroutine is plain and was idle.
+    #[inline(always)]
+    pub(crate) unsafe fn poll_in_place(&self, header: NonNull<Header>, cx: &mut Context<'_>) {
+        self.runner.0.polling.store(header.as_ptr(), Relaxed);
+        // SAFETY: We are the runner, and it is not `DONE`.
+        let ready = unsafe { Header::poll(header, cx) }.is_ready();
+        if ready || self.runner.0.yielded.load(Relaxed) {
+            // SAFETY: As above.
+            unsafe { self.end_poll_in_place(header, ready) };
+        }
+    }
+
+    /// A coroutine that was polled in place has ended, or is to be queued.
+    ///
+    /// # Safety
+    ///
+    /// As for [`poll_in_place`](Self::poll_in_place), whose poll was `ready`, or yielded.
+    #[cold]
+    #[inline(never)]
+    unsafe fn end_poll_in_place(&self, header: NonNull<Header>, ready: bool) {
+        // SAFETY: The executor's reference keeps it valid, as it is not `DONE`.
+        let task = unsafe { header.as_ref() };
+        if ready {
+            let queued = task.state().seize();
+            // SAFETY: Per the function's contract.
+            unsafe { self.retire(header, End::Ready, queued) };
+        } else {
+            // It only lets others run, for the first time.
+            self.runner.0.yielded.store(false, Relaxed);
+            if task.state().stay() {
+                // SAFETY: We are the runner, and `stay` said that the link is ours.
+                unsafe { self.push_local(header) };
+            }
+        }
+    }
+
+    /// [`poll_in_place`](Self::poll_in_place), with the time that it takes.
+    ///
+    /// # Safety
+    ///
+    /// As for [`poll_in_place`](Self::poll_in_place).
+    #[cold]
+    #[inline(never)]
+    pub(crate) unsafe fn poll_in_place_timed(&self, header: NonNull<Header>, cx: &mut Context<'_>) {
+        self.stats.start_batch();
+        // SAFETY: Per the function's contract.
+        unsafe { self.poll_in_place(header, cx) };
+        self.stats.polled(|| self.last_name());
+    }
+
+    /// Ends a coroutine. `queued`: it is in a queue, or about to be put there.
+    ///
+    /// # Safety
+    ///
+    /// The caller is the runner, and the coroutine is linked, not `DONE` and not `IDLE`.
+    pub(crate) unsafe fn retire(&self, header: NonNull<Header>, end: End, queued: bool) {
+        let runner = &self.runner.0;
+        runner.polling.store(ptr::null_mut(), Relaxed);
+        runner.yielded.store(false, Relaxed);
+        // SAFETY: The executor's reference keeps it valid.
+        let task = unsafe { header.as_ref() };
+        runner.ended.store(task.name_ptr().cast_mut(), Relaxed);
+        self.unlink(task);
+        // SAFETY: Per the function's contract.
+        unsafe { Header::finish(header, end) };
+        if !queued {
+            // SAFETY: The executor's reference; it is not in a queue.
+            unsafe { task::put(header) };
+        }
+    }
+
+    /// The name of the coroutine that was polled last. Runner only.
+    #[cold]
+    fn last_name(&self) -> &CStr {
+        // SAFETY: A coroutine that has not ended is valid.
+        match unsafe { self.current().as_ref() } {
+            Some(task) => task.name(),
+            // SAFETY: Of a driver that is there as long as we run; null before the first end.
+            None => match unsafe { self.runner.0.ended.load(Relaxed).as_ref() } {
+                // SAFETY: As above.
+                Some(name) => unsafe { CStr::from_char_ptr(name) },
+                None => c"?",
+            },
+        }
+    }
+}
