@@ -37,6 +37,20 @@ pub use crate::model::atomic::*;
 #[cfg(not(loom))]
 pub use self::plain::*;
 
+/// A relaxed load that can be part of the instruction which needs it: LLVM compares a value in
+/// memory only if it was not loaded by an atomic.
+#[inline(always)]
+pub fn peek(byte: &AtomicU8) -> u8 {
+    #[cfg(loom)]
+    return byte.load(Ordering::Relaxed);
+    #[cfg(not(loom))]
+    // SAFETY: A valid byte, which everybody else writes by one instruction. (What `READ_ONCE` is to
+    // the kernel: a volatile load does not tear, and is neither repeated nor left out.)
+    unsafe {
+        byte.as_ptr().read_volatile()
+    }
+}
+
 #[cfg(not(loom))]
 mod plain {
     pub use core::hint::spin_loop;

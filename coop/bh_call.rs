@@ -52,7 +52,7 @@ impl<Q: Send + 'static, R: Send + 'static> Caller<Q, R> {
                     if timed {
                         executor.poll_in_place_timed(header, cx);
                     } else {
-                        executor.poll_in_place(header, cx);
+                        let _ = executor.poll_in_place(header, cx);
                     }
                 });
             }

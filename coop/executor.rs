@@ -23,7 +23,7 @@ use crate::teardown::{Purge, Ward};
 use crate::timers::Timers;
 use crate::wake_queue::{Push, WakeQueue};
 use crate::waker::PollContext;
-use core::cell::UnsafeCell;
+use core::cell::{Cell, UnsafeCell};
 use core::mem::ManuallyDrop;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering::*};
@@ -46,6 +46,14 @@ pub(crate) struct Local {
 #[repr(align(64))]
 pub(crate) struct CacheLine<T>(pub(crate) T);
 
+/// What came of a poll, a bit each; none: the coroutine awaits something.
+pub(crate) mod after {
+    /// It lets others run.
+    pub(crate) const YIELDS: u8 = 1 << 0;
+    /// It has ended, and left its output.
+    pub(crate) const READY: u8 = 1 << 1;
+}
+
 /// Who runs the domain, and what: written by the runner.
 pub(crate) struct Runner {
     /// The thread that holds the baton and runs coroutines, or null.
@@ -54,8 +62,8 @@ pub(crate) struct Runner {
     pub(crate) polling: AtomicPtr<Header>,
     /// The name of the coroutine that ended last.
     pub(crate) ended: AtomicPtr<kernel::ffi::c_char>,
-    /// The coroutine of the moment only lets others run.
-    pub(crate) yielded: AtomicBool,
+    /// What has come of the poll of the moment: bits of [`after`]. Zero between polls.
+    pub(crate) after: Cell<u8>,
     /// Where [`Executor::draw`] has come to.
     lot: AtomicU32,
 }
@@ -67,8 +75,8 @@ pub(crate) struct Runner {
 /// - `runner.thread` is the thread that runs coroutines of the domain, or null; only that thread
 ///   sets it to itself, and back, while it holds the baton. Who finds itself there, in task
 ///   context, is the runner.
-/// - `local` is accessed by the runner only, and no reference to its content is held while driver
-///   code runs.
+/// - `local` and `runner.after` are accessed by the runner only, and no reference to their content
+///   is held while driver code runs.
 /// - Every coroutine that is not `DONE` has a reference that belongs to the executor.
 /// - `home` is a thread with a reference, or null until the home thread is made.
 #[pin_data(PinnedDrop)]
@@ -127,7 +135,7 @@ pub struct Executor {
     pub(crate) gone: Completion,
 }
 
-// SAFETY: See the type's invariants for `local`; all else is atomic or immutable.
+// SAFETY: See the type's invariants for `local` and `after`; all else is atomic or immutable.
 unsafe impl Send for Executor {}
 // SAFETY: As above.
 unsafe impl Sync for Executor {}
@@ -146,7 +154,7 @@ impl Executor {
                 thread: AtomicPtr::new(ptr::null_mut()),
                 polling: AtomicPtr::new(ptr::null_mut()),
                 ended: AtomicPtr::new(ptr::null_mut()),
-                yielded: AtomicBool::new(false),
+                after: Cell::new(0),
                 lot: AtomicU32::new(0),
             }),
             mark: Mark::new(),
@@ -211,11 +219,23 @@ impl Executor {
         self.context.address() == ptr::from_ref(cx).addr()
     }
 
-    /// Has the coroutine that is being polled queued again, as it is, when its poll is over. From
-    /// anywhere else this costs a spurious poll.
-    #[inline]
+    /// Has the coroutine that is being polled queued again, as it is, when its poll is over. In a
+    /// poll of this executor's only.
+    #[inline(always)]
     pub(crate) fn yield_current(&self) {
-        self.runner.0.yielded.store(true, Relaxed);
+        self.add_after(after::YIELDS);
+    }
+
+    #[inline(always)]
+    fn add_after(&self, bit: u8) {
+        let after = &self.runner.0.after;
+        after.set(after.get() | bit);
+    }
+
+    /// The coroutine that is being polled has ended. In its poll only.
+    #[inline(always)]
+    pub(crate) fn poll_is_ready(&self) {
+        self.add_after(after::READY);
     }
 
     /// A number drawn by lot, whose upper bits are the best. Runner only; 5 instructions.
@@ -259,14 +279,56 @@ impl Executor {
     /// # Safety
     ///
     /// The caller has a reference, and changed the coroutine's state from `IDLE`.
-    #[inline]
-    pub(crate) unsafe fn enqueue(&self, header: NonNull<Header>) {
-        if self.is_inside() {
+    #[cold]
+    #[inline(never)]
+    pub(crate) unsafe fn enqueue(task: &Header) {
+        let this = task.executor();
+        if this.is_inside() {
             // SAFETY: The caller owns the link; the executor's reference keeps it valid.
-            unsafe { self.push_local(header) };
+            unsafe { this.push_local(NonNull::from(task)) };
         } else {
             // SAFETY: As above.
-            let _ = unsafe { self.push_remote(header) };
+            let _ = unsafe { this.push_remote(NonNull::from(task)) };
+        }
+    }
+
+    /// [`enqueue`](Self::enqueue) for a coroutine of normal priority: a dozen instructions, if that
+    /// is done by the thread that runs the domain.
+    ///
+    /// # Safety
+    ///
+    /// As for [`enqueue`](Self::enqueue).
+    #[inline(always)]
+    pub(crate) unsafe fn enqueue_normal(task: &Header) {
+        let this = task.executor();
+        if context::is_current(this.runner.0.thread.load(Relaxed)) {
+            // SAFETY: We are the runner; as in `push_local`.
+            unsafe {
+                (*this.local.get())
+                    .queue
+                    .push_normal(NonNull::from(task).cast())
+            };
+        } else {
+            // SAFETY: Per the function's contract.
+            unsafe { Self::enqueue_from_elsewhere(task) };
+        }
+    }
+
+    /// [`enqueue`](Self::enqueue) for others than the thread that runs the domain. (Takes what its
+    /// callers have at hand, and is the last that they do: so they need no stack.)
+    ///
+    /// # Safety
+    ///
+    /// As for [`enqueue`](Self::enqueue).
+    #[inline(never)]
+    unsafe fn enqueue_from_elsewhere(task: &Header) {
+        let this = task.executor();
+        if bh::is_softirq(this.runner.0.thread.load(Relaxed)) {
+            // SAFETY: Per the function's contract.
+            unsafe { Self::enqueue(task) };
+        } else {
+            // SAFETY: As above. The executor's reference keeps the coroutine valid.
+            let _ = unsafe { this.push_remote(NonNull::from(task)) };
         }
     }
 
@@ -328,7 +390,7 @@ impl Executor {
     /// # Safety
     ///
     /// The caller owns the coroutine's link.
-    #[inline(never)]
+    #[inline(always)]
     unsafe fn push_remote(&self, header: NonNull<Header>) -> bool {
         // SAFETY: The executor's reference keeps the coroutine valid.
         match unsafe { self.queue.0.push(header.cast()) } {

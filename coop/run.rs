@@ -5,11 +5,11 @@
 //! All of this is done by the runner. Who that is, and when, is told in [`home`](crate::home) (the
 //! domain's own thread), [`inline`](crate::inline) and [`bh`](crate::bh) (its callers).
 
-use crate::executor::Executor;
+use crate::executor::{after, Executor};
 use crate::run_queue::{List, Priority, RunQueue};
 use crate::sys::context;
 use crate::task::{self, End, Header};
-use crate::task_state::Start;
+use crate::task_state::{Start, Woken};
 use crate::wake_queue::Link;
 use crate::waker::with_context;
 use core::ptr::{self, NonNull};
@@ -93,7 +93,6 @@ impl Executor {
                     break;
                 }
                 polls = polls.wrapping_add(n);
-                self.look_at_clock(n);
             }
             if polls == 1 {
                 self.stats.polled(|| self.last_name());
@@ -119,6 +118,7 @@ impl Executor {
                     break;
                 };
                 self.run_other(priority, cx);
+                self.look_at_clock(1);
                 self.stats.queued_polls.add(1);
                 left = left.wrapping_sub(1);
             }
@@ -144,6 +144,15 @@ impl Executor {
         }
     }
 
+    /// [`look_at_clock`](Self::look_at_clock) in the middle of a round, after a poll that does not
+    /// come time and again: who did anything else than to await or to yield once more is named.
+    #[inline(always)]
+    fn look_at_clock_now(&self) {
+        // SAFETY: We are the runner.
+        let polls = unsafe { self.run_queue() }.see();
+        self.look_at_clock(polls);
+    }
+
     /// Polls those whose turn it is; returns how many polls that were. Runner only.
     #[inline(always)]
     fn run_round(&self, cx: &mut Context<'_>) -> usize {
@@ -155,10 +164,13 @@ impl Executor {
                 unsafe { self.run_queue() }.start_round(self.stats.is_watching());
                 self.run_normal(cx);
                 // SAFETY: As above.
-                unsafe { self.run_queue() }.end_round()
+                let (polls, unseen) = unsafe { self.run_queue() }.end_round();
+                self.look_at_clock(unseen);
+                polls
             }
             Some(priority) => {
                 self.run_other(priority, cx);
+                self.look_at_clock(1);
                 1
             }
         }
@@ -186,9 +198,12 @@ impl Executor {
                     }
                     continue;
                 }
+                self.look_at_clock_now();
             } else {
                 // SAFETY: As above.
-                unsafe { self.run_woken(header, NORMAL, cx) };
+                if unsafe { self.run_woken(header, NORMAL, cx) } {
+                    self.look_at_clock_now();
+                }
             }
             // SAFETY: As above.
             if !unsafe { self.run_queue() }.step() {
@@ -214,7 +229,7 @@ impl Executor {
                 let _ = unsafe { self.run_yielded(header, priority, cx) };
             } else {
                 // SAFETY: As above.
-                unsafe { self.run_woken(header, priority, cx) };
+                let _ = unsafe { self.run_woken(header, priority, cx) };
             }
         }
     }
@@ -234,17 +249,16 @@ impl Executor {
     ) -> bool {
         self.runner.0.polling.store(header.as_ptr(), Relaxed);
         // SAFETY: We are the runner, and it is not `DONE`.
-        let poll = unsafe { Header::poll(header, cx) };
+        unsafe { Header::poll(header, cx) };
         // Others may have been queued behind it, but it is still the first.
-        if poll.is_pending() && self.runner.0.yielded.load(Relaxed) {
-            self.runner.0.yielded.store(false, Relaxed);
+        if self.runner.0.after.get() == after::YIELDS {
+            self.runner.0.after.set(0);
             // SAFETY: As above.
             unsafe { self.run_queue().list(priority).turn(header.cast()) };
             return true;
         }
         // SAFETY: As above.
-        unsafe { self.end_yielded(header, priority, poll.is_ready()) };
-        self.look_at_clock(1);
+        unsafe { self.end_yielded(header, priority) };
         false
     }
 
@@ -254,40 +268,49 @@ impl Executor {
     ///
     /// The caller is the runner, and `header`, just polled, is the first of the list of `priority`.
     #[inline(never)]
-    unsafe fn end_yielded(&self, header: NonNull<Header>, priority: Priority, ready: bool) {
+    unsafe fn end_yielded(&self, header: NonNull<Header>, priority: Priority) {
         // SAFETY: Per the function's contract.
         unsafe { self.run_queue().remove(header.cast(), priority) };
-        if ready {
+        if self.runner.0.after.get() & after::READY != 0 {
             // SAFETY: As above. It is in no queue, and not idle.
             unsafe { self.retire(header, End::Ready, false) };
             return;
         }
         // SAFETY: The executor's reference keeps it valid.
-        if !unsafe { header.as_ref() }.state().end_poll() {
+        if !unsafe { header.as_ref() }.state().end_poll(priority) {
             // SAFETY: We are the runner; it is not `IDLE`, so that nobody else queues it.
             unsafe { self.push_local(header) };
         }
     }
 
-    /// Takes a coroutine that was woken from its list, and polls it.
+    /// Takes a coroutine that was woken from its list, and polls it; whether more came of that than
+    /// that it awaits something.
     ///
     /// # Safety
     ///
     /// The caller is the runner, and `header` is the first of the list of `priority`.
     #[inline(always)]
-    unsafe fn run_woken(&self, header: NonNull<Header>, priority: Priority, cx: &mut Context<'_>) {
+    unsafe fn run_woken(
+        &self,
+        header: NonNull<Header>,
+        priority: Priority,
+        cx: &mut Context<'_>,
+    ) -> bool {
         // SAFETY: Per the function's contract. From `start_poll` on it may be queued again.
         unsafe { self.run_queue().remove(header.cast(), priority) };
         // SAFETY: The executor's reference keeps it valid.
-        if !unsafe { header.as_ref() }.state().start_poll().is_plain() {
+        if !unsafe { header.as_ref() }
+            .state()
+            .start_poll(priority)
+            .is_plain()
+        {
             // SAFETY: Per the function's contract.
             if !unsafe { self.begin_special(header, priority) } {
-                return;
+                return true;
             }
         }
         // SAFETY: We are the runner, and it is not `DONE`.
-        unsafe { self.poll_in_place(header, cx) };
-        self.look_at_clock(1);
+        unsafe { self.poll_in_place(header, cx) }
     }
 
     /// A coroutine that is new, is to be dropped, has moved, or is gone; whether to poll it.
@@ -308,7 +331,10 @@ impl Executor {
                     return true;
                 }
                 // It is the turn of others here, or it would have come earlier.
-                task.wake();
+                if task.state().schedule() != Woken::Already {
+                    // SAFETY: We are the runner, and `schedule` said that the link is ours.
+                    unsafe { self.push_local(header) };
+                }
             }
             Start::Cancel => {
                 let queued = task.state().seize();
@@ -328,39 +354,46 @@ impl Executor {
     }
 
     /// Polls a coroutine that is in no queue, and may be queued meanwhile: one that came out of its
-    /// queue, or, for a caller that has something for it, one that awaits something.
+    /// queue, or, for a caller that has something for it, one that awaits something. Whether more
+    /// came of that than that it awaits something.
     ///
     /// # Safety
     ///
     /// The caller is the runner, and not being polled; the coroutine is plain and was idle.
     #[inline(always)]
-    pub(crate) unsafe fn poll_in_place(&self, header: NonNull<Header>, cx: &mut Context<'_>) {
+    pub(crate) unsafe fn poll_in_place(
+        &self,
+        header: NonNull<Header>,
+        cx: &mut Context<'_>,
+    ) -> bool {
         self.runner.0.polling.store(header.as_ptr(), Relaxed);
         // SAFETY: We are the runner, and it is not `DONE`.
-        let ready = unsafe { Header::poll(header, cx) }.is_ready();
-        if ready || self.runner.0.yielded.load(Relaxed) {
+        unsafe { Header::poll(header, cx) };
+        if self.runner.0.after.get() != 0 {
             // SAFETY: As above.
-            unsafe { self.end_poll_in_place(header, ready) };
+            unsafe { self.end_poll_in_place(header) };
+            return true;
         }
+        false
     }
 
     /// A coroutine that was polled in place has ended, or is to be queued.
     ///
     /// # Safety
     ///
-    /// As for [`poll_in_place`](Self::poll_in_place), whose poll was `ready`, or yielded.
+    /// As for [`poll_in_place`](Self::poll_in_place), whose poll was ready, or yielded.
     #[cold]
     #[inline(never)]
-    unsafe fn end_poll_in_place(&self, header: NonNull<Header>, ready: bool) {
+    unsafe fn end_poll_in_place(&self, header: NonNull<Header>) {
         // SAFETY: The executor's reference keeps it valid, as it is not `DONE`.
         let task = unsafe { header.as_ref() };
-        if ready {
+        if self.runner.0.after.get() & after::READY != 0 {
             let queued = task.state().seize();
             // SAFETY: Per the function's contract.
             unsafe { self.retire(header, End::Ready, queued) };
         } else {
             // It only lets others run, for the first time.
-            self.runner.0.yielded.store(false, Relaxed);
+            self.runner.0.after.set(0);
             if task.state().stay() {
                 // SAFETY: We are the runner, and `stay` said that the link is ours.
                 unsafe { self.push_local(header) };
@@ -378,7 +411,7 @@ impl Executor {
     pub(crate) unsafe fn poll_in_place_timed(&self, header: NonNull<Header>, cx: &mut Context<'_>) {
         self.stats.start_batch();
         // SAFETY: Per the function's contract.
-        unsafe { self.poll_in_place(header, cx) };
+        let _ = unsafe { self.poll_in_place(header, cx) };
         self.stats.polled(|| self.last_name());
     }
 
@@ -390,7 +423,7 @@ impl Executor {
     pub(crate) unsafe fn retire(&self, header: NonNull<Header>, end: End, queued: bool) {
         let runner = &self.runner.0;
         runner.polling.store(ptr::null_mut(), Relaxed);
-        runner.yielded.store(false, Relaxed);
+        runner.after.set(0);
         // SAFETY: The executor's reference keeps it valid.
         let task = unsafe { header.as_ref() };
         runner.ended.store(task.name_ptr().cast_mut(), Relaxed);

@@ -99,7 +99,11 @@ impl List {
             return None;
         }
         // SAFETY: By the invariant `last` is valid, ours, and followed by the first.
-        Some(unsafe { NonNull::new_unchecked((*self.last).get()) })
+        unsafe {
+            let first = (*self.last).get();
+            core::hint::assert_unchecked(!first.is_null());
+            Some(NonNull::new_unchecked(first))
+        }
     }
 
     /// # Safety
@@ -173,6 +177,8 @@ pub struct RunQueue {
     left: usize,
     /// Polls that it was cut by.
     cut: usize,
+    /// The sum of both when the polls until then had been [seen](Self::see).
+    seen: usize,
     others: u32,
     picks: u32,
     /// The priority that was favoured last.
@@ -188,6 +194,7 @@ impl RunQueue {
             normal: List::EMPTY,
             left: 0,
             cut: 0,
+            seen: 0,
             others: 0,
             picks: 0,
             favoured: 0,
@@ -220,11 +227,22 @@ impl RunQueue {
     pub unsafe fn push(&mut self, link: NonNull<Link>, priority: Priority) {
         if priority == Priority::NORMAL {
             // SAFETY: Per the function's contract.
-            unsafe { self.normal.push(link) };
+            unsafe { self.push_normal(link) };
         } else {
             // SAFETY: As above.
             unsafe { self.push_other(link, priority) };
         }
+    }
+
+    /// [`push`](Self::push) for one of [`Priority::NORMAL`].
+    ///
+    /// # Safety
+    ///
+    /// As for [`push`](Self::push).
+    #[inline(always)]
+    pub unsafe fn push_normal(&mut self, link: NonNull<Link>) {
+        // SAFETY: Per the function's contract.
+        unsafe { self.normal.push(link) };
     }
 
     /// # Safety
@@ -289,6 +307,7 @@ impl RunQueue {
     #[inline(always)]
     pub fn start_round(&mut self, short: bool) {
         self.left = ROUND;
+        self.seen = ROUND;
         if short {
             self.cut = ROUND.wrapping_sub(1);
             self.left = 1;
@@ -302,15 +321,24 @@ impl RunQueue {
         self.left != 0
     }
 
-    /// The round has ended; how many polls it had.
+    /// Somebody looks at the poll of the moment, before its [`step`](Self::step); how many polls there
+    /// were since the last time, this one included.
     #[inline(always)]
-    pub fn end_round(&mut self) -> usize {
+    pub fn see(&mut self) -> usize {
+        let before = self.seen;
+        self.seen = self.left.wrapping_add(self.cut).wrapping_sub(1);
+        before.wrapping_sub(self.seen)
+    }
+
+    /// The round has ended; how many polls it had, and how many of them have not been
+    /// [seen](Self::see).
+    #[inline(always)]
+    pub fn end_round(&mut self) -> (usize, usize) {
         // SAFETY: A reference may be read. (Volatile, so that the compiler counts down in memory,
         // by one instruction, and not in a register besides.)
         let left = unsafe { ptr::read_volatile(&self.left) };
-        ROUND
-            .wrapping_sub(left)
-            .wrapping_sub(core::mem::take(&mut self.cut))
+        let rest = left.wrapping_add(core::mem::take(&mut self.cut));
+        (ROUND.wrapping_sub(rest), self.seen.wrapping_sub(rest))
     }
 
     /// Takes out what is next.

@@ -107,12 +107,12 @@ impl Stats {
 
     /// The runner begins to poll coroutines; returns the tick.
     ///
-    /// Time stamps cost as much as a poll. So a poll is timed if it is the only one of its batch, as
-    /// most are in a domain that is not busy; of the others those are found during which a timer
-    /// tick has passed. Of coroutines that only let others run, even that is looked at once for a
-    /// round of polls: if one of those has overrun its slice, rounds are of one poll each for
-    /// [`WATCH`] ticks, and who does it again is named. What takes less, in a busy domain, may go
-    /// unnoticed.
+    /// Time stamps cost as much as a poll, and even a look at the tick after each would be a twentieth
+    /// of one. So a poll is timed if it is the only one of its batch, as most are in a domain that is
+    /// not busy. Of a round of several polls it is found that a timer tick has passed: whenever one
+    /// of them has ended, or begins or ceases to yield, and after all. If there was but one poll since
+    /// the last look, it is named. Else rounds are of one poll each for [`WATCH`] ticks, and who does
+    /// it again is. What takes less, in a busy domain, may go unnoticed.
     #[inline]
     pub(crate) fn start_batch(&self) -> usize {
         self.mark.store(cycles(), Relaxed);
@@ -139,7 +139,7 @@ impl Stats {
         let tick = ticks();
         let watching = self.watching.load(Relaxed);
         self.watching.store(watching.saturating_sub(1), Relaxed);
-        if tick.wrapping_sub(since) > 1 {
+        if tick.wrapping_sub(since) > 1 && polls != 0 {
             self.overruns.add(1);
             if polls == 1 {
                 self.polled(name);

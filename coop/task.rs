@@ -13,7 +13,7 @@ use crate::executor::Executor;
 use crate::roster::Neighbours;
 use crate::run_queue::Priority;
 use crate::sys::context::Context as Where;
-use crate::task_state::TaskState;
+use crate::task_state::{TaskState, Woken};
 use crate::wait_cell::WaitCell;
 use crate::wake_queue::Link;
 use crate::waker::{header_of, poll_cell, WakeRef};
@@ -28,8 +28,10 @@ use kernel::sync::Arc;
 
 /// What the header needs to know of the future's type.
 pub(crate) struct VTable {
-    /// Polls the future; when it is ready, drops it and leaves the output in its place.
-    poll: unsafe fn(NonNull<Header>, &mut Context<'_>) -> Poll<()>,
+    /// Polls the future; when it is ready, drops it and leaves the output in its place, and says so
+    /// to the executor. (To return it would cost every other poll an instruction on either side, and
+    /// the tail call in which many end.)
+    poll: unsafe fn(NonNull<Header>, &mut Context<'_>),
     /// Drops the future.
     drop_future: unsafe fn(NonNull<Header>),
     /// Drops the output.
@@ -46,9 +48,7 @@ unsafe fn nothing(_header: NonNull<Header>) {}
 /// # Safety
 ///
 /// None: does nothing.
-unsafe fn never_ready(_header: NonNull<Header>, _cx: &mut Context<'_>) -> Poll<()> {
-    Poll::Pending
-}
+unsafe fn never_ready(_header: NonNull<Header>, _cx: &mut Context<'_>) {}
 
 /// The table of a coroutine whose future is gone. The driver's own may be unloaded by then.
 static DEAD: VTable = VTable {
@@ -130,17 +130,20 @@ impl Header {
     /// where a `wake_up_process` may follow if its domain is idle.
     #[inline]
     pub(crate) fn wake(&self) {
-        if self.state.schedule() {
+        match self.state.schedule() {
+            Woken::Already => (),
             // SAFETY: The caller has a reference; the domain keeps its own until the coroutine has
             // come out of the queue; `schedule` said that we own the link.
-            unsafe { self.executor().enqueue(NonNull::from(self)) };
+            Woken::Queue => unsafe { Executor::enqueue_normal(self) },
+            // SAFETY: As above.
+            Woken::QueueApart => unsafe { Executor::enqueue(self) },
         }
     }
 
     /// Schedules the coroutine, which was sent something. Any context but NMI.
     #[inline]
     pub(crate) fn wake_posted(&self) {
-        if self.state.schedule() {
+        if self.state.schedule() != Woken::Already {
             // SAFETY: As in `wake`.
             unsafe { self.executor().enqueue_posted(NonNull::from(self)) };
         }
@@ -148,28 +151,29 @@ impl Header {
 
     /// Asks the runner to drop the future. Any context but NMI.
     pub(crate) fn abort(&self) {
-        if self.state.abort() {
+        if self.state.abort() != Woken::Already {
             // SAFETY: As in `wake`.
-            unsafe { self.executor().enqueue(NonNull::from(self)) };
+            unsafe { Executor::enqueue(self) };
         }
     }
 
     /// Changes the priority, and wakes the coroutine. Any context but NMI.
     pub(crate) fn set_priority(&self, priority: Priority) {
-        if self.state.set_priority(priority) {
+        if self.state.set_priority(priority) != Woken::Already {
             // SAFETY: As in `wake`.
-            unsafe { self.executor().enqueue(NonNull::from(self)) };
+            unsafe { Executor::enqueue(self) };
         }
     }
 
-    /// Polls the future; `Ready` once, after which the coroutine is to be finished.
+    /// Polls the future; the executor is [told](Executor::poll_is_ready) when it is ready, after
+    /// which the coroutine is to be finished.
     ///
     /// # Safety
     ///
     /// The caller is the runner, the coroutine is not `DONE`, and `cx` is the context that the
     /// executor passes to coroutines, this one being the one that is polled.
     #[inline(always)]
-    pub(crate) unsafe fn poll(this: NonNull<Header>, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) unsafe fn poll(this: NonNull<Header>, cx: &mut Context<'_>) {
         // SAFETY: The header is valid, and `vtable` is the future's.
         unsafe { (this.as_ref().vtable.get().poll)(this, cx) }
     }
@@ -237,20 +241,19 @@ impl<F: Future> Task<F> {
     /// # Safety
     ///
     /// `this` is the header of a `Task<F>`, not `DONE`, and the caller is the runner.
-    unsafe fn poll(this: NonNull<Header>, cx: &mut Context<'_>) -> Poll<()> {
+    unsafe fn poll(this: NonNull<Header>, cx: &mut Context<'_>) {
         let task = this.cast::<Self>().as_ptr();
         // SAFETY: The future is there, only the runner touches it, and it does not move.
         let future = unsafe { Pin::new_unchecked(&mut *(*task).body.future) };
-        let output = match future.poll(cx) {
-            Poll::Pending => return Poll::Pending,
-            Poll::Ready(output) => output,
+        let Poll::Ready(output) = future.poll(cx) else {
+            return;
         };
         // SAFETY: As above; the future is dropped once, and the output takes its place.
         unsafe {
             ManuallyDrop::drop(&mut (*task).body.future);
             ptr::write(&raw mut (*task).body.output, ManuallyDrop::new(output));
+            (*task).header.executor().poll_is_ready();
         }
-        Poll::Ready(())
     }
 
     /// # Safety

@@ -20,6 +20,9 @@
 //!   (7) abort: the flag CANCEL, then (3)
 //! ```
 //!
+//! `IDLE` comes in two kinds, so that who wakes a coroutine need not look at its priority besides:
+//! plain, and `APART` if it came out of another list than that of normal priority.
+//!
 //! 1. [`TaskState::new`]: a coroutine is born woken; whoever creates it queues it.
 //! 2. [`TaskState::start_poll`]: the runner took it from a queue. From here on a wake-up queues it
 //!    again, also while it is still being polled; so the end of a poll is nothing.
@@ -49,7 +52,7 @@
 //! the handle's last use of the output to `finish`. `task.put` publishes the last use of the header
 //! to whoever frees it.
 
-use crate::atomic::{named, named_fence, AtomicU32, AtomicU8, Ordering};
+use crate::atomic::{named, named_fence, peek, AtomicU32, AtomicU8, Ordering};
 use crate::run_queue::Priority;
 
 /// Awaits a wake-up, or is being polled; in no queue.
@@ -57,9 +60,12 @@ const IDLE: u8 = 0;
 /// In a queue, or about to be put there by the one who set this.
 const WOKEN: u8 = 1;
 /// In a queue because it let others run, and not woken since; it stays there while it is polled.
-const YIELDED: u8 = 2;
+/// (Nobody else has this bit, which can be tested in place.)
+const YIELDED: u8 = 1 << 1;
 /// To be finished by the one who set this, or finished.
-const GONE: u8 = 3;
+const GONE: u8 = 1 << 2;
+/// `IDLE`, but of another priority than normal, when it was polled last.
+const APART: u8 = 1 << 3;
 
 /// The future is to be dropped, not polled.
 const CANCEL: u8 = 1 << 0;
@@ -76,6 +82,34 @@ const MOVED: u8 = 1 << 5;
 
 /// References past this point are never freed again (the kernel's `refcount_t` does the same).
 const SATURATED: u32 = 1 << 31;
+
+/// The `IDLE` of coroutines that come out of the list of `priority`.
+#[inline(always)]
+fn idle_of(priority: Priority) -> u8 {
+    if priority == Priority::NORMAL {
+        IDLE
+    } else {
+        APART
+    }
+}
+
+/// Whether `wake` is `IDLE`, of either kind.
+#[inline(always)]
+fn is_idle(wake: u8) -> bool {
+    wake & !APART == IDLE
+}
+
+/// What the one who woke a coroutine has to do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Woken {
+    /// Nothing.
+    Already,
+    /// Queue it. If it is not of normal priority, then only since a moment ago: it may be queued as
+    /// if it were, and moves when it has its turn.
+    Queue,
+    /// Queue it as its priority says.
+    QueueApart,
+}
 
 /// What the runner has to do with a coroutine that it took from a queue.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -132,7 +166,7 @@ pub struct Finish {
 ///
 /// # Invariants
 ///
-/// - Who changed `wake` from `IDLE` to `WOKEN` or `YIELDED` queues the coroutine, nobody else.
+/// - Who changed `wake` from `IDLE` (of either kind) to `WOKEN` or `YIELDED` queues the coroutine, nobody else.
 /// - A coroutine that is `DONE` is not `IDLE`, except between `start_poll` and `seize`.
 pub struct TaskState {
     wake: AtomicU8,
@@ -154,18 +188,22 @@ impl TaskState {
         }
     }
 
-    /// Wakes the coroutine; `true` if the caller has to queue it. Transition (3).
+    /// Wakes the coroutine; whether the caller has to queue it. Transition (3).
     ///
     /// Any context. One read-modify-write.
-    #[inline]
-    pub fn schedule(&self) -> bool {
-        self.wake.swap(WOKEN, named("task.wake", Ordering::AcqRel)) == IDLE
+    #[inline(always)]
+    pub fn schedule(&self) -> Woken {
+        match self.wake.swap(WOKEN, named("task.wake", Ordering::AcqRel)) {
+            IDLE => Woken::Queue,
+            APART => Woken::QueueApart,
+            _ => Woken::Already,
+        }
     }
 
-    /// Asks the runner to drop the future; `true` if the caller has to queue it. Transition (7).
+    /// Asks the runner to drop the future; whether the caller has to queue it. Transition (7).
     ///
     /// Any context. Two read-modify-writes.
-    pub fn abort(&self) -> bool {
+    pub fn abort(&self) -> Woken {
         // Relaxed: published by the wake-up, as all that a waker did before.
         self.flags.fetch_or(CANCEL, Ordering::Relaxed);
         self.schedule()
@@ -177,14 +215,15 @@ impl TaskState {
     pub fn has_yielded(&self) -> bool {
         // Relaxed: one that was not woken since has nothing to acquire. A wake-up that is missed
         // here is found by `end_poll`, or the next time.
-        self.wake.load(Ordering::Relaxed) == YIELDED
+        peek(&self.wake) & YIELDED != 0
     }
 
-    /// The runner took the coroutine from a queue. Transition (2). With any flag that is not plain,
-    /// [`seize`](Self::seize) is to follow before it is finished, or dropped.
+    /// The runner took the coroutine from the list of `priority`. Transition (2). With any flag that
+    /// is not plain, [`seize`](Self::seize) is to follow before it is finished, or dropped.
     #[inline(always)]
-    pub fn start_poll(&self) -> Flags {
-        self.wake.swap(IDLE, named("task.poll", Ordering::AcqRel));
+    pub fn start_poll(&self, priority: Priority) -> Flags {
+        self.wake
+            .swap(idle_of(priority), named("task.poll", Ordering::AcqRel));
         self.flags()
     }
 
@@ -194,15 +233,18 @@ impl TaskState {
     #[inline]
     pub fn stay(&self) -> bool {
         // Relaxed: the runner itself is the next to look, and a waker comes with its own exchange.
-        self.wake
-            .compare_exchange(IDLE, YIELDED, Ordering::Relaxed, Ordering::Relaxed)
-            .is_ok()
+        let now = self.wake.load(Ordering::Relaxed);
+        is_idle(now)
+            && self
+                .wake
+                .compare_exchange(now, YIELDED, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
     }
 
     /// The flags, with all that a merged wake-up published. Runner only.
     #[inline]
     pub fn flags(&self) -> Flags {
-        Flags(self.flags.load(Ordering::Relaxed))
+        Flags(peek(&self.flags))
     }
 
     /// Its priority.
@@ -211,9 +253,9 @@ impl TaskState {
         Priority::from_stored(self.priority.load(Ordering::Relaxed))
     }
 
-    /// Changes its priority, and wakes it, so that the runner sees that; `true` if the caller has
-    /// to queue it. Any context.
-    pub fn set_priority(&self, priority: Priority) -> bool {
+    /// Changes its priority, and wakes it, so that the runner sees that; whether the caller has to
+    /// queue it, as its priority says. Any context.
+    pub fn set_priority(&self, priority: Priority) -> Woken {
         self.priority.store(priority.get(), Ordering::Relaxed);
         // Relaxed: published by the wake-up.
         self.flags.fetch_or(MOVED, Ordering::Relaxed);
@@ -230,14 +272,15 @@ impl TaskState {
         self.flags.fetch_and(!NEW, Ordering::Relaxed);
     }
 
-    /// A coroutine that [stayed](Self::stay) awaits something, and was taken from the queue; `false`
-    /// if it was woken meanwhile, and the runner has to queue it again. Transition (5).
+    /// A coroutine that [stayed](Self::stay) awaits something, and was taken from the list of
+    /// `priority`; `false` if it was woken meanwhile, and the runner has to queue it again.
+    /// Transition (5).
     #[inline]
-    pub fn end_poll(&self) -> bool {
+    pub fn end_poll(&self, priority: Priority) -> bool {
         self.wake
             .compare_exchange(
                 YIELDED,
-                IDLE,
+                idle_of(priority),
                 named("task.idle", Ordering::AcqRel),
                 Ordering::Relaxed,
             )
@@ -247,14 +290,14 @@ impl TaskState {
     /// Whether it awaits a wake-up, and may be polled as it is. A hint, one load.
     #[inline]
     pub fn is_idle(&self) -> bool {
-        self.wake.load(Ordering::Relaxed) == IDLE
+        is_idle(peek(&self.wake))
     }
 
     /// Takes the coroutine out of the reach of wakers; whether it is in a queue, or about to be put
     /// there. Runner only.
     pub fn seize(&self) -> bool {
         // Relaxed: nothing of a waker's is looked at any more, and the link is not touched.
-        self.wake.swap(GONE, Ordering::Relaxed) != IDLE
+        !is_idle(self.wake.swap(GONE, Ordering::Relaxed))
     }
 
     /// The future is gone; with `output`, its value is in place. Runner only, after

@@ -63,8 +63,14 @@ pub fn current_runner() -> *mut task_struct {
     percpu::bh_runner()
 }
 
+/// Whether `runner` is a softirq.
+#[inline(always)]
+pub fn is_softirq(runner: *mut task_struct) -> bool {
+    runner.addr() & percpu::IN_SOFTIRQ != 0
+}
+
 /// Whether `runner` is a softirq, and the one that executes.
 #[inline]
 pub fn is_current_softirq(runner: *mut task_struct) -> bool {
-    runner.addr() & percpu::IN_SOFTIRQ != 0 && runner == percpu::bh_runner()
+    is_softirq(runner) && runner == percpu::bh_runner()
 }

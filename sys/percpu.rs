@@ -35,8 +35,7 @@ pub(super) fn current_task() -> *mut bindings::task_struct {
 pub(super) fn is_current(task: *mut bindings::task_struct) -> bool {
     #[cfg(all(CONFIG_X86_64, CONFIG_SMP, not(CONFIG_PREEMPT_RT)))]
     {
-        x86::current() == task
-            && x86::preempt_count() & (x86::NMI | x86::HARDIRQ | x86::SOFTIRQ) == 0
+        x86::is_current(task) && !x86::is_interrupt()
     }
     #[cfg(not(all(CONFIG_X86_64, CONFIG_SMP, not(CONFIG_PREEMPT_RT))))]
     {
@@ -361,6 +360,23 @@ mod x86 {
         count
     }
 
+    /// Whether this is a softirq, a hard interrupt or an NMI: [`preempt_count`] tested in its place,
+    /// so that no register is needed.
+    #[inline(always)]
+    pub(super) fn is_interrupt() -> bool {
+        // SAFETY: Reads a word of this CPU. Not `pure`: it changes.
+        unsafe {
+            asm!(
+                "test dword ptr gs:[rip + __preempt_count], {}",
+                "jnz {}",
+                const (NMI | HARDIRQ | SOFTIRQ) as i32,
+                label { return true },
+                options(readonly, nostack)
+            );
+        }
+        false
+    }
+
     #[inline(always)]
     pub(super) fn irqs_disabled() -> bool {
         const INTERRUPTS: u64 = 1 << 9;
@@ -382,6 +398,22 @@ mod x86 {
             );
         }
         task
+    }
+
+    /// Whether `task` is [`current`]: compared in its place, so that no register is needed.
+    #[inline(always)]
+    pub(super) fn is_current(task: *mut bindings::task_struct) -> bool {
+        // SAFETY: Reads a word of this CPU, which is the same for as long as the thread runs.
+        unsafe {
+            asm!(
+                "cmp {}, qword ptr gs:[rip + const_current_task]",
+                "jne {}",
+                in(reg) task,
+                label { return false },
+                options(readonly, nostack)
+            );
+        }
+        true
     }
 
     /// [`current`], read here and now.

@@ -13,6 +13,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("priority.urgent_ones_first", urgent_first),
     ("priority.round_robin_inside", round_robin),
     ("priority.urgent_one_cuts_in", cuts_in),
+    ("priority.woken_one_cuts_in", woken_cuts_in),
     ("priority.nobody_starves", nobody_starves),
     ("priority.changes_while_it_runs", changes),
     ("priority.changes_from_outside", changes_from_outside),
@@ -81,6 +82,37 @@ fn cuts_in(log: &mut Log) -> Result {
         Ok::<(), Error>(())
     };
     domain.spawn(c"spawner", spawner)?.detach();
+    for _ in 0..3 {
+        let trace = trace.clone();
+        domain
+            .spawn(c"normal", async move { trace.add(2) })?
+            .detach();
+    }
+    drop(held);
+    trace.is(log, &[0, 1, 2, 2, 2])
+}
+
+/// Nor does one that was there before, and is woken by one of them.
+fn woken_cuts_in(log: &mut Log) -> Result {
+    let domain = domain(c"priority")?;
+    let trace = trace()?;
+    let nest = nest()?;
+    let (nested, t) = (Nested(nest.clone(), 2), trace.clone());
+    let urgent = async move {
+        nested.await;
+        t.add(1);
+    };
+    domain
+        .spawn_at(Priority::HIGHEST, c"urgent", urgent)?
+        .detach();
+    let waker = nest.wait_for_waker()?;
+    let held = Held::new(&domain)?;
+    let t = trace.clone();
+    let wakes = async move {
+        t.add(0);
+        waker.wake_by_ref();
+    };
+    domain.spawn(c"wakes", wakes)?.detach();
     for _ in 0..3 {
         let trace = trace.clone();
         domain

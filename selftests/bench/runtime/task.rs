@@ -4,50 +4,58 @@
 
 use crate::harness::*;
 use coop_domain::{yield_if_needed, yield_now, Slice};
-use core::cell::UnsafeCell;
 use core::future::{poll_fn, Future};
 use core::pin::Pin;
-use core::task::{Poll, Waker};
+use core::task::{Context, Poll, Waker};
 use kernel::prelude::*;
 use kernel::sync::{Arc, SetOnce};
 
 /// Counts polls down, so that there is one thing to look at in each, and the measurer is not what is
-/// measured: first the warm-up, then those that count.
+/// measured: the first one, then the warm-up, then those that count.
+#[derive(Default)]
 struct Count {
     left: u32,
-    ops: u32,
-    start: Option<u64>,
+    stage: Stage,
+}
+
+#[derive(Default)]
+enum Stage {
+    #[default]
+    New,
+    WarmUp,
+    Since(u64),
 }
 
 impl Count {
-    fn down(ops: u32) -> Self {
-        Count {
-            left: WARM_UP,
-            ops,
-            start: None,
-        }
-    }
-
-    /// One poll; the nanoseconds, when that was the last.
+    /// One poll; whether that is the first one of a stage: then [`turn`](Self::turn) follows.
     #[inline(always)]
-    fn step(&mut self) -> Option<u64> {
-        if self.left == 0 {
-            if let Some(ns) = self.turn() {
-                return Some(ns);
-            }
-        }
-        self.left = self.left.wrapping_sub(1);
-        None
+    fn step(&mut self) -> bool {
+        let (left, turns) = self.left.overflowing_sub(1);
+        self.left = left;
+        turns
     }
 
+    fn is_new(&self) -> bool {
+        matches!(self.stage, Stage::New)
+    }
+
+    /// The next stage, which lasts for `ops` polls if they count; the nanoseconds, when they did.
     #[cold]
     #[inline(never)]
-    fn turn(&mut self) -> Option<u64> {
-        if let Some(start) = self.start {
-            return Some(stop_clock().wrapping_sub(start));
-        }
-        self.left = self.ops;
-        self.start = Some(start_clock());
+    fn turn(&mut self, ops: u32) -> Option<u64> {
+        let polls = match self.stage {
+            Stage::New => {
+                self.stage = Stage::WarmUp;
+                WARM_UP
+            }
+            Stage::WarmUp => {
+                self.stage = Stage::Since(start_clock());
+                ops
+            }
+            Stage::Since(start) => return Some(stop_clock().wrapping_sub(start)),
+        };
+        // This one is the first of them.
+        self.left = polls.wrapping_sub(1);
         None
     }
 }
@@ -55,6 +63,27 @@ impl Count {
 /// One op: one `yield_now().await` of one of two coroutines that do nothing else: queued at the
 /// end, the other one polled.
 pub(crate) struct Yield;
+
+/// Yields in each poll, so many times.
+struct Yielder {
+    count: Count,
+    ops: u32,
+}
+
+impl Future for Yielder {
+    type Output = Result<u64>;
+
+    #[inline(always)]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.count.step() {
+            let ops = self.ops;
+            if let Some(ns) = self.count.turn(ops) {
+                return Poll::Ready(Ok(ns));
+            }
+        }
+        Pin::new(&mut yield_now()).poll(cx).map(|()| Err(EIO))
+    }
+}
 
 impl Figure for Yield {
     const NAME: &'static CStr = c"task.yield";
@@ -69,11 +98,10 @@ impl Figure for Yield {
                 }
             })?
             .detach();
-        let mut count = Count::down(ops);
-        let measurer = poll_fn(move |cx| match count.step() {
-            Some(ns) => Poll::Ready(Ok(ns)),
-            None => Pin::new(&mut yield_now()).poll(cx).map(|()| Err(EIO)),
-        });
+        let measurer = Yielder {
+            count: Count::default(),
+            ops,
+        };
         s.ns = run_inside(&domain, measurer)?;
         // The partner yielded as often.
         s.ops = u64::from(ops).wrapping_mul(2);
@@ -115,35 +143,11 @@ impl Figure for SpawnJoin {
     }
 }
 
-/// Where one of two coroutines of a domain leaves its waker for the other one.
+/// Where the coroutines of a domain find each other's wakers.
 #[derive(Default)]
-struct Nest(UnsafeCell<Option<Waker>>);
-
-// SAFETY: Coroutines of one domain run one at a time, and no others have it.
-unsafe impl Sync for Nest {}
-
-impl Nest {
-    fn register(&self, waker: &Waker) {
-        // SAFETY: As for `Sync`; no reference to the content is held.
-        let slot = unsafe { &mut *self.0.get() };
-        if slot.is_none() {
-            *slot = Some(waker.clone());
-        }
-    }
-
-    fn wake(&self) {
-        // SAFETY: As for `Sync`; waking polls nothing by itself.
-        if let Some(waker) = unsafe { (*self.0.get()).as_ref() } {
-            waker.wake_by_ref();
-        }
-    }
-}
-
-/// The wakers of two coroutines that wake each other.
-#[derive(Default)]
-struct Pair {
-    measurer: Nest,
-    partner: Nest,
+struct Nest {
+    measurer: SetOnce<Waker>,
+    partner: SetOnce<Waker>,
 }
 
 fn register(slot: &SetOnce<Waker>, waker: &Waker) {
@@ -153,7 +157,86 @@ fn register(slot: &SetOnce<Waker>, waker: &Waker) {
 }
 
 /// One op: one of two coroutines wakes the other one through its waker, and that one is polled.
+///
+/// Each of them looks for the other one's waker once, and keeps it: to look into the nest, and
+/// whether one's own is there already, in each poll would cost a quarter of what is measured.
 pub(crate) struct WakeLocal;
+
+/// Wakes the measurer in each poll.
+struct Partner {
+    nest: Arc<Nest>,
+    measurer: Option<Waker>,
+}
+
+impl Partner {
+    #[cold]
+    #[inline(never)]
+    fn meet(&mut self, cx: &mut Context<'_>) {
+        register(&self.nest.partner, cx.waker());
+        // Not there yet in the first poll: then it comes by itself.
+        if let Some(measurer) = self.nest.measurer.as_ref() {
+            measurer.wake_by_ref();
+            self.measurer = Some(measurer.clone());
+        }
+    }
+}
+
+impl Future for Partner {
+    type Output = ();
+
+    #[inline(always)]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        match &self.measurer {
+            Some(measurer) => measurer.wake_by_ref(),
+            None => self.meet(cx),
+        }
+        Poll::Pending
+    }
+}
+
+/// Wakes the partner in each poll, so many times.
+struct Measurer {
+    nest: Arc<Nest>,
+    /// Nobody's before the first poll.
+    partner: Waker,
+    count: Count,
+    ops: u32,
+}
+
+impl Measurer {
+    #[cold]
+    #[inline(never)]
+    fn turn(&mut self, cx: &mut Context<'_>) -> Option<u64> {
+        if self.count.is_new() {
+            register(&self.nest.measurer, cx.waker());
+            match self.nest.partner.as_ref() {
+                Some(partner) => self.partner = partner.clone(),
+                None => {
+                    // Not there yet: it will wake us.
+                    self.count = Count::default();
+                    return None;
+                }
+            }
+        }
+        let ns = self.count.turn(self.ops);
+        self.partner.wake_by_ref();
+        ns
+    }
+}
+
+impl Future for Measurer {
+    type Output = Result<u64>;
+
+    #[inline(always)]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if !self.count.step() {
+            self.partner.wake_by_ref();
+            return Poll::Pending;
+        }
+        self.turn(cx)
+            .map_or(Poll::Pending, |ns| Poll::Ready(Ok(ns)))
+    }
+}
 
 impl Figure for WakeLocal {
     const NAME: &'static CStr = c"task.wake_local";
@@ -161,22 +244,17 @@ impl Figure for WakeLocal {
 
     fn run(s: &mut Sample, ops: u32) -> Result {
         let domain = domain_on(cpu())?;
-        let pair = Arc::new(Pair::default(), GFP_KERNEL)?;
-        let partners = pair.clone();
-        let partner = poll_fn(move |cx| -> Poll<()> {
-            partners.partner.register(cx.waker());
-            partners.measurer.wake();
-            Poll::Pending
-        });
-        let mut count = Count::down(ops);
-        let measurer = poll_fn(move |cx| {
-            if let Some(ns) = count.step() {
-                return Poll::Ready(Ok(ns));
-            }
-            pair.measurer.register(cx.waker());
-            pair.partner.wake();
-            Poll::Pending
-        });
+        let nest = Arc::new(Nest::default(), GFP_KERNEL)?;
+        let partner = Partner {
+            nest: nest.clone(),
+            measurer: None,
+        };
+        let measurer = Measurer {
+            nest,
+            partner: Waker::noop().clone(),
+            count: Count::default(),
+            ops,
+        };
         domain.spawn(c"partner", partner)?.detach();
         s.ns = run_inside(&domain, measurer)?;
         // There and back.

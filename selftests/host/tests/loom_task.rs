@@ -10,7 +10,7 @@ use coop_host::model;
 use coop_host::model::atomic::{AtomicBool, AtomicUsize, Ordering, UnsafeCell};
 use coop_host::model::{Kthread, Static};
 use coop_host::run_queue::{Priority, RunQueue};
-use coop_host::task_state::{Start, TaskState};
+use coop_host::task_state::{Start, TaskState, Woken};
 use coop_host::wait_cell::{WaitCell, Waiter};
 use coop_host::wake_queue::{Link, Push, WakeQueue};
 use loom::alloc::Track;
@@ -63,19 +63,25 @@ struct World {
     home: Kthread,
     joiner: Kthread,
     task: Task,
+    priority: Priority,
 }
 
 impl World {
     /// A coroutine that waits for the first `events` events; `extra` references besides those of
     /// the domain and, if `join`, of the join handle.
     fn new(join: bool, events: usize, extra: usize) -> Static<Self> {
+        Self::with(join, events, extra, Priority::NORMAL)
+    }
+
+    /// The same, at another priority.
+    fn with(join: bool, events: usize, extra: usize, priority: Priority) -> Static<Self> {
         let world = Static::new(Self {
             queue: WakeQueue::new(),
             home: Kthread::new(),
             joiner: Kthread::new(),
             task: Task {
                 link: Link::new(),
-                state: TaskState::new(join, Priority::NORMAL),
+                state: TaskState::new(join, priority),
                 join: WaitCell::new(),
                 future: UnsafeCell::new(Some(Track::new(()))),
                 output: UnsafeCell::new(None),
@@ -83,6 +89,7 @@ impl World {
                 polls: AtomicUsize::new(0),
                 alive: UnsafeCell::new(true),
             },
+            priority,
         });
         for _ in 0..extra {
             world.task.state.get();
@@ -106,13 +113,20 @@ impl World {
     }
 
     fn wake(&self) {
-        if self.task().state.schedule() {
+        let woken = self.task().state.schedule();
+        // A coroutine that nobody gives another priority meanwhile is known by its own.
+        let other = match self.priority {
+            Priority::NORMAL => Woken::QueueApart,
+            _ => Woken::Queue,
+        };
+        assert_ne!(woken, other);
+        if woken != Woken::Already {
             self.enqueue();
         }
     }
 
     fn abort(&self) {
-        if self.task().state.abort() {
+        if self.task().state.abort() != Woken::Already {
             self.enqueue();
         }
     }
@@ -145,9 +159,9 @@ impl World {
         let mut local = RunQueue::new();
         let mut ready = false;
         loop {
-            local.append(self.queue.take(), |_| Priority::NORMAL);
+            local.append(self.queue.take(), |_| self.priority);
             let mut ended = false;
-            while let Some(first) = local.list(Priority::NORMAL).first() {
+            while let Some(first) = local.list(self.priority).first() {
                 assert!(!ended);
                 ended = self.run_one(first, &mut local, &mut yields, &mut ready);
             }
@@ -187,23 +201,23 @@ impl World {
             *ready = self.poll();
             if !*ready && std::mem::take(yields) {
                 // SAFETY: It is the first.
-                unsafe { local.list(Priority::NORMAL).turn(first) };
+                unsafe { local.list(self.priority).turn(first) };
                 return false;
             }
             // SAFETY: As above.
-            unsafe { local.remove(first, Priority::NORMAL) };
+            unsafe { local.remove(first, self.priority) };
             if *ready {
                 return self.retire(true, false);
             }
-            if !state.end_poll() {
+            if !state.end_poll(self.priority) {
                 // SAFETY: It is not idle, so that nobody else queues it.
-                unsafe { local.push(first, Priority::NORMAL) };
+                unsafe { local.push(first, self.priority) };
             }
             return false;
         }
         // SAFETY: As above.
-        unsafe { local.remove(first, Priority::NORMAL) };
-        if !state.start_poll().is_plain() {
+        unsafe { local.remove(first, self.priority) };
+        if !state.start_poll(self.priority).is_plain() {
             if state.flags().is_new() {
                 state.no_longer_new();
             }
@@ -227,7 +241,7 @@ impl World {
         let ended = self.poll_in_place(ready);
         // SAFETY: `stay` says that the link is ours.
         if yielded && !*ready && state.stay() {
-            unsafe { local.push(first, Priority::NORMAL) };
+            unsafe { local.push(first, self.priority) };
         }
         ended
     }
@@ -418,6 +432,21 @@ model! {
     #![preemptions = 3]
     idle: "task.idle/release",
     wake_after_a_yield: "task.wake",
+}
+
+model! {
+    /// A coroutine of another priority than normal, whose idle state is another one: every way to
+    /// get there and to leave it.
+    fn a_wake_up_of_another_priority() {
+        let world = World::with(false, 1, 1, Priority::LOWEST);
+        let waker = thread::spawn(move || world.happen(0));
+        assert!(world.run_as(true, true));
+        waker.join().unwrap();
+        end(world);
+    }
+    #![preemptions = 3]
+    idle_apart: "task.idle/release",
+    wake_apart: "task.wake",
 }
 
 model! {

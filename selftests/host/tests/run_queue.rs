@@ -192,14 +192,17 @@ proptest! {
 
 proptest! {
     /// Whatever is queued in the middle of a round, or before its first poll: each poll is counted
-    /// once, a round has no more than its polls, and one more at most after something urgent.
+    /// once, a round has no more than its polls, and one more at most after something urgent. Who
+    /// looks now and then learns how many there were since the last time.
     #[test]
     fn the_polls_of_a_round_are_counted(
         short in any::<bool>(),
         pushes in prop::collection::vec(prop::option::of(0..8u8), 0..40),
+        looks in prop::collection::vec(any::<bool>(), ROUND),
     ) {
         let mut queue = RunQueue::new();
         queue.start_round(short);
+        let mut unseen = 0;
         let most = if short { 1 } else { ROUND };
         let (mut steps, mut goes_on, mut cut) = (0, true, false);
         let mut pushes = pushes.into_iter();
@@ -212,10 +215,15 @@ proptest! {
                 unsafe { queue.push(link, of(link).priority) };
                 cut |= p < Priority::NORMAL.get();
             }
+            unseen += 1;
+            if looks[steps] {
+                prop_assert_eq!(queue.see(), unseen);
+                unseen = 0;
+            }
             steps += 1;
             goes_on = queue.step();
         }
-        prop_assert_eq!(queue.end_round(), steps);
+        prop_assert_eq!(queue.end_round(), (steps, unseen));
         while let Some(link) = queue.pop() {
             free(link);
         }
@@ -234,13 +242,13 @@ fn a_round_is_cut_by_something_urgent() {
     // SAFETY: As above.
     unsafe { queue.push(nodes[1], Priority::HIGHEST) };
     assert!(!queue.step());
-    assert_eq!(queue.end_round(), 3);
+    assert_eq!(queue.end_round().0, 3);
     queue.start_round(false);
     while queue.step() {}
-    assert_eq!(queue.end_round(), ROUND);
+    assert_eq!(queue.end_round().0, ROUND);
     queue.start_round(true);
     assert!(!queue.step());
-    assert_eq!(queue.end_round(), 1);
+    assert_eq!(queue.end_round().0, 1);
     // SAFETY: As above.
     unsafe { queue.push(nodes[0], Priority::NORMAL) };
     for id in [1, 0, 2] {
