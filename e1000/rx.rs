@@ -159,6 +159,13 @@ impl Nic {
         let budget = poll.budget();
         let (frames, bh) = poll.frames();
         let entered = self.state.enter(|state| {
+            if budget == 0 {
+                // A netpoll unmasks nothing afterwards: who watches goes on with that.
+                if state.up {
+                    self.reclaim(bh, state);
+                }
+                return Causes::NONE;
+            }
             state.tx.watched = false;
             if !state.up {
                 state.idle_interrupts += 1;
