@@ -105,6 +105,8 @@ mod turns;
 #[allow(dead_code, unreachable_pub)] // Shared with selftests/host.
 #[path = "coop/wait_cell.rs"]
 mod wait_cell;
+#[path = "coop/wake_batch.rs"]
+mod wake_batch;
 #[allow(dead_code, unreachable_pub)] // Shared with selftests/host.
 #[path = "coop/wake_queue.rs"]
 mod wake_queue;

@@ -48,6 +48,7 @@ impl<Q: Send + 'static, R: Send + 'static> Caller<Q, R> {
                 if let Some(request) = request.take() {
                     shared.lay(request, executor.context.address());
                 }
+                executor.set_batching(true);
                 with_context(executor, |cx| {
                     if timed {
                         executor.poll_in_place_timed(header, cx);
@@ -55,6 +56,7 @@ impl<Q: Send + 'static, R: Send + 'static> Caller<Q, R> {
                         let _ = executor.poll_in_place(header, cx);
                     }
                 });
+                executor.set_batching(false);
             }
             // SAFETY: The slot is the caller's.
             if let Some(value) = unsafe { slot.take_reply() } {

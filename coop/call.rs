@@ -57,7 +57,7 @@ pub(crate) fn call_mailbox<Q: Send + 'static, R: Send + 'static>(
 ) -> Result<(Caller<Q, R>, Receiver<Request<Q, R>>)> {
     let (sender, mut receiver) = mailbox::mailbox(executor, capacity)?;
     receiver.count_calls();
-    let slots = Slots::new()?;
+    let slots = Slots::new(sender.executor().clone())?;
     sender
         .executor()
         .tell_when_it_ends(slots.clone() as Arc<dyn Ward>)?;

@@ -21,6 +21,7 @@ use crate::sys::thread::Thread;
 use crate::task::Header;
 use crate::teardown::{Purge, Ward};
 use crate::timers::Timers;
+use crate::wake_batch::WakeBatch;
 use crate::wake_queue::{Push, WakeQueue};
 use crate::waker::PollContext;
 use core::cell::{Cell, UnsafeCell};
@@ -40,6 +41,7 @@ pub(crate) struct Local {
     pub(crate) tick: usize,
     /// The newest of all coroutines that were seen and have not ended.
     pub(crate) all: *const Header,
+    pub(crate) wakes: WakeBatch,
 }
 
 /// Separates what senders write from what the runner writes.
@@ -52,6 +54,8 @@ pub(crate) mod after {
     pub(crate) const YIELDS: u8 = 1 << 0;
     /// It has ended, and left its output.
     pub(crate) const READY: u8 = 1 << 1;
+    /// It has answered callers, who are to be woken.
+    pub(crate) const ANSWERED: u8 = 1 << 2;
 }
 
 /// Who runs the domain, and what: written by the runner.
@@ -64,6 +68,8 @@ pub(crate) struct Runner {
     pub(crate) ended: AtomicPtr<kernel::ffi::c_char>,
     /// What has come of the poll of the moment: bits of [`after`]. Zero between polls.
     pub(crate) after: Cell<u8>,
+    /// Polls are made, each of them followed by a look at `after`.
+    pub(crate) batching: AtomicBool,
     /// Where [`Executor::draw`] has come to.
     lot: AtomicU32,
 }
@@ -155,6 +161,7 @@ impl Executor {
                 polling: AtomicPtr::new(ptr::null_mut()),
                 ended: AtomicPtr::new(ptr::null_mut()),
                 after: Cell::new(0),
+                batching: AtomicBool::new(false),
                 lot: AtomicU32::new(0),
             }),
             mark: Mark::new(),
@@ -163,6 +170,7 @@ impl Executor {
                 queue: RunQueue::new(),
                 tick: 0,
                 all: ptr::null(),
+                wakes: WakeBatch::new(),
             }),
             stats: Stats::new(),
             shared: !dedicated,
@@ -227,7 +235,7 @@ impl Executor {
     }
 
     #[inline(always)]
-    fn add_after(&self, bit: u8) {
+    pub(crate) fn add_after(&self, bit: u8) {
         let after = &self.runner.0.after;
         after.set(after.get() | bit);
     }

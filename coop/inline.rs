@@ -97,6 +97,10 @@ impl<Q: Send + 'static, R: Send + 'static> Caller<Q, R> {
             slot.cell.begin_inline(me.cast_const().cast());
             shared.lay(self.request(slot, message), executor.context.address());
             let timed = executor.stats.start_inline();
+            if !OWN {
+                // With its own slot, that says so.
+                executor.set_batching(true);
+            }
             executor.context.with(|cx| {
                 if timed {
                     executor.poll_in_place_timed(header, cx);
@@ -104,6 +108,9 @@ impl<Q: Send + 'static, R: Send + 'static> Caller<Q, R> {
                     let _ = executor.poll_in_place(header, cx);
                 }
             });
+        }
+        if !OWN {
+            executor.set_batching(false);
         }
         // Looked up again: dearer than a register, but cheaper than one that has to be saved.
         let slot = if OWN { self.slots.own_again() } else { slot };

@@ -8,6 +8,7 @@
 //! What keeps the slots alive for a receiver: the caller, as long as it waits. A caller that leaves
 //! without an answer leaves a reference behind for the receiver, which gives it back.
 
+use crate::executor::Executor;
 use crate::reply_state::{Answer, Complete, FreeList, ReplyCell, NONE};
 use crate::room::Room;
 use crate::sys::context;
@@ -87,6 +88,8 @@ pub(crate) struct Slots<R> {
     pub(crate) callers: AtomicUsize,
     #[pin]
     pub(crate) room: Room,
+    /// That of the receiver.
+    executor: Arc<Executor>,
 }
 
 // SAFETY: Values go from the receiver to callers; `ReplyCell` says who has access when.
@@ -95,7 +98,7 @@ unsafe impl<R: Send> Send for Slots<R> {}
 unsafe impl<R: Send> Sync for Slots<R> {}
 
 impl<R> Slots<R> {
-    pub(crate) fn new() -> Result<Arc<Self>> {
+    pub(crate) fn new(executor: Arc<Executor>) -> Result<Arc<Self>> {
         let free = FreeList::new();
         let mut slots = KVVec::with_capacity(SLOTS as usize, GFP_KERNEL)?;
         for index in 0..SLOTS {
@@ -112,6 +115,7 @@ impl<R> Slots<R> {
                 dead: AtomicBool::new(false),
                 callers: AtomicUsize::new(1),
                 room <- Room::new(),
+                executor,
             }),
             GFP_KERNEL,
         )?;
@@ -347,8 +351,23 @@ impl<R> Reply<R> {
     }
 
     /// Answers. `Err` hands the value back: the caller has gone. Any context but NMI.
+    ///
+    /// Callers that sleep, and are answered by the coroutine that they have called, or another one of
+    /// its domain, are woken [together](crate::wake_batch), when that awaits something. If it is to
+    /// work long before that, or to sleep otherwise, [`send_now`](Self::send_now) does not let the
+    /// caller wait.
     #[inline(always)]
     pub fn send(self, value: R) -> Result<(), R> {
+        self.send_and_wake::<false>(value)
+    }
+
+    /// [`send`](Self::send), and wakes the caller here and now. Any context but NMI.
+    pub fn send_now(self, value: R) -> Result<(), R> {
+        self.send_and_wake::<true>(value)
+    }
+
+    #[inline(always)]
+    fn send_and_wake<const NOW: bool>(self, value: R) -> Result<(), R> {
         let this = ManuallyDrop::new(self);
         let slot = this.slot();
         // SAFETY: Until the call is complete, the value is the receiver's.
@@ -357,7 +376,7 @@ impl<R> Reply<R> {
             return Ok(());
         }
         // SAFETY: The value is in place.
-        unsafe { Self::send_elsewhere(this) }
+        unsafe { Self::send_elsewhere::<NOW>(this) }
     }
 
     /// Answers a caller that does not run us.
@@ -366,8 +385,9 @@ impl<R> Reply<R> {
     ///
     /// The value is in place.
     #[inline(never)]
-    unsafe fn send_elsewhere(this: ManuallyDrop<Self>) -> Result<(), R> {
-        if this.complete(true) {
+    unsafe fn send_elsewhere<const NOW: bool>(this: ManuallyDrop<Self>) -> Result<(), R> {
+        let runner = if NOW { None } else { this.runner() };
+        if this.complete(true, runner) {
             return Ok(());
         }
         // SAFETY: The value came too late, and is ours again.
@@ -377,16 +397,32 @@ impl<R> Reply<R> {
         Err(value)
     }
 
+    /// The receiver's domain, if that is where we are, in a poll: then it outlives this.
+    fn runner(&self) -> Option<NonNull<Executor>> {
+        // SAFETY: By the type's invariant slot and slots are valid.
+        let slots = unsafe { self.slot().slots.load(Relaxed).as_ref() }?;
+        let executor = &*slots.executor;
+        // Polls in place have begun, but not answered, a call of this mailbox.
+        let polls = executor.is_batching() || slots.own.cell.is_run_by(this_runner());
+        (polls && executor.is_inside()).then(|| NonNull::from(executor))
+    }
+
     /// `false` if the caller has gone. If not, neither slot nor slots may be touched any more.
+    ///
+    /// `runner` is what [`runner`](Self::runner) has returned, if the caller is not to be woken at
+    /// once.
     #[inline(always)]
-    fn complete(&self, value: bool) -> bool {
+    fn complete(&self, value: bool, runner: Option<NonNull<Executor>>) -> bool {
         match self.slot().cell.complete(value) {
-            Complete::Done(waiter) => {
-                if let Some(waiter) = waiter {
-                    waiter.wake();
+            Complete::Done(Some(waiter)) => {
+                match runner {
+                    // SAFETY: Its runner, which we are, keeps it.
+                    Some(executor) => unsafe { executor.as_ref() }.put_off(waiter),
+                    None => waiter.wake(),
                 }
                 true
             }
+            Complete::Done(None) => true,
             Complete::Abandoned | Complete::Already => false,
         }
     }
@@ -420,7 +456,7 @@ impl<R> Reply<R> {
 
 impl<R> Drop for Reply<R> {
     fn drop(&mut self) {
-        if !self.slot().cell.complete_inline(this_runner(), false) && !self.complete(false) {
+        if !self.slot().cell.complete_inline(this_runner(), false) && !self.complete(false, None) {
             // SAFETY: `complete` said so, and we are being dropped.
             unsafe { self.outlived() };
         }

@@ -161,6 +161,12 @@ impl<W: Waiter> ReplyCell<W> {
         true
     }
 
+    /// Whether the call is run inline by thread `runner`, and not answered yet.
+    #[inline]
+    pub fn is_run_by(&self, runner: *const ()) -> bool {
+        self.word.load(Ordering::Relaxed) == inline(runner)
+    }
+
     /// The receiver is done; `value` says that it put one in place. If it comes too late, the value
     /// is the receiver's again.
     #[inline]

@@ -81,6 +81,7 @@ impl Executor {
     pub(crate) fn run_some(&self) -> bool {
         with_context(self, |cx| {
             self.start_batch();
+            self.set_batching(true);
             let mut polls: usize = 0;
             let mut more = true;
             for _ in 0..ROUNDS {
@@ -98,6 +99,7 @@ impl Executor {
                 self.stats.polled(|| self.last_name());
             }
             self.stats.queued_polls.add(polls as u64);
+            self.set_batching(false);
             self.end_run();
             more
         })
@@ -109,6 +111,7 @@ impl Executor {
         let mut left = budget;
         with_context(self, |cx| {
             self.start_batch();
+            self.set_batching(true);
             while left != 0 && !done() {
                 if self.queue.0.has_work() {
                     self.collect();
@@ -122,6 +125,7 @@ impl Executor {
                 self.stats.queued_polls.add(1);
                 left = left.wrapping_sub(1);
             }
+            self.set_batching(false);
             self.end_run();
         });
         left
@@ -258,29 +262,37 @@ impl Executor {
             return true;
         }
         // SAFETY: As above.
-        unsafe { self.end_yielded(header, priority) };
-        false
+        unsafe { self.end_yielded(header, priority) }
     }
 
-    /// A coroutine that let others run before awaits something, or is ready.
+    /// A coroutine that let others run before awaits something, is ready, or has answered callers;
+    /// whether it does no more than the latter, and is the last now.
     ///
     /// # Safety
     ///
     /// The caller is the runner, and `header`, just polled, is the first of the list of `priority`.
     #[inline(never)]
-    unsafe fn end_yielded(&self, header: NonNull<Header>, priority: Priority) {
+    unsafe fn end_yielded(&self, header: NonNull<Header>, priority: Priority) -> bool {
+        self.answered();
+        if self.runner.0.after.get() == after::YIELDS {
+            self.runner.0.after.set(0);
+            // SAFETY: Per the function's contract.
+            unsafe { self.run_queue().list(priority).turn(header.cast()) };
+            return true;
+        }
         // SAFETY: Per the function's contract.
         unsafe { self.run_queue().remove(header.cast(), priority) };
         if self.runner.0.after.get() & after::READY != 0 {
             // SAFETY: As above. It is in no queue, and not idle.
             unsafe { self.retire(header, End::Ready, false) };
-            return;
+            return false;
         }
         // SAFETY: The executor's reference keeps it valid.
         if !unsafe { header.as_ref() }.state().end_poll(priority) {
             // SAFETY: We are the runner; it is not `IDLE`, so that nobody else queues it.
             unsafe { self.push_local(header) };
         }
+        false
     }
 
     /// Takes a coroutine that was woken from its list, and polls it; whether more came of that than
@@ -377,27 +389,25 @@ impl Executor {
         false
     }
 
-    /// A coroutine that was polled in place has ended, or is to be queued.
+    /// A coroutine that was polled in place has ended, is to be queued, or has answered callers.
     ///
     /// # Safety
     ///
-    /// As for [`poll_in_place`](Self::poll_in_place), whose poll was ready, or yielded.
+    /// As for [`poll_in_place`](Self::poll_in_place), whose poll was ready, yielded, or answered.
     #[cold]
     #[inline(never)]
     unsafe fn end_poll_in_place(&self, header: NonNull<Header>) {
+        self.answered();
         // SAFETY: The executor's reference keeps it valid, as it is not `DONE`.
         let task = unsafe { header.as_ref() };
         if self.runner.0.after.get() & after::READY != 0 {
             let queued = task.state().seize();
             // SAFETY: Per the function's contract.
             unsafe { self.retire(header, End::Ready, queued) };
-        } else {
+        } else if self.runner.0.after.replace(0) != 0 && task.state().stay() {
             // It only lets others run, for the first time.
-            self.runner.0.after.set(0);
-            if task.state().stay() {
-                // SAFETY: We are the runner, and `stay` said that the link is ours.
-                unsafe { self.push_local(header) };
-            }
+            // SAFETY: We are the runner, and `stay` said that the link is ours.
+            unsafe { self.push_local(header) };
         }
     }
 
@@ -430,6 +440,8 @@ impl Executor {
         self.unlink(task);
         // SAFETY: Per the function's contract.
         unsafe { Header::finish(header, end) };
+        // A destructor may have.
+        self.answered();
         if !queued {
             // SAFETY: The executor's reference; it is not in a queue.
             unsafe { task::put(header) };

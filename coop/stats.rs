@@ -56,6 +56,10 @@ pub struct Stats {
     pub inline_calls: Counter,
     /// Times that a caller left work to the home thread.
     pub hand_overs: Counter,
+    /// Callers that were answered while they slept, and woken at the end of the coroutine's poll.
+    pub answered_together: Counter,
+    /// Polls at whose end that was.
+    pub answer_batches: Counter,
     /// Times that the home thread had to wait for the baton.
     pub contended: Counter,
     /// Times that work came while the home thread was spinning, and that it did not.
@@ -92,6 +96,8 @@ impl Stats {
             ring_high_water: AtomicU64::new(0),
             inline_calls: Counter::default(),
             hand_overs: Counter::default(),
+            answered_together: Counter::default(),
+            answer_batches: Counter::default(),
             contended: Counter::default(),
             spin_hits: Counter::default(),
             spin_misses: Counter::default(),
@@ -252,6 +258,8 @@ impl kernel::fmt::Display for Stats {
             ("wakes_unproductive", &self.unproductive),
             ("inline_calls", &self.inline_calls),
             ("hand_overs", &self.hand_overs),
+            ("answered_together", &self.answered_together),
+            ("answer_batches", &self.answer_batches),
             ("contended", &self.contended),
             ("spin_hits", &self.spin_hits),
             ("spin_misses", &self.spin_misses),

@@ -235,6 +235,7 @@ impl OnExit for Executor {
     /// A runner, home thread or caller, died in a coroutine: it has the baton.
     fn on_exit(&self) {
         self.faulted.store(true, Release);
+        self.answered_last();
         let poisoned = self.runner.0.polling.load(Relaxed);
         // SAFETY: A coroutine that is being polled has not ended, so it is valid.
         let name = unsafe { poisoned.as_ref() }.map_or(c"?", Header::name);

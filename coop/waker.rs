@@ -280,6 +280,14 @@ impl WakeRef {
         }
     }
 
+    /// Whether it is more urgent than most threads are.
+    pub(crate) fn is_urgent(&self) -> bool {
+        match self {
+            WakeRef::Task(_) => false,
+            WakeRef::Thread(thread) => thread.is_urgent(),
+        }
+    }
+
     /// Wakes it. Any context but NMI.
     #[inline]
     pub(crate) fn wake(self) {

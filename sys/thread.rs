@@ -108,6 +108,13 @@ impl Thread {
         unsafe { ffi::coop_yield_to(self.0.as_ptr()) }
     }
 
+    /// Whether it is a real-time or deadline thread, or has inherited the priority of one.
+    pub fn is_urgent(&self) -> bool {
+        // SAFETY: By the invariant the thread is valid; an aligned word, which others change.
+        let prio = unsafe { (&raw const (*self.0.as_ptr()).prio).read_volatile() };
+        prio < bindings::MAX_RT_PRIO as i32
+    }
+
     /// The thread's identity.
     #[inline]
     pub fn as_ptr(&self) -> *mut bindings::task_struct {

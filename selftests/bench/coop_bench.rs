@@ -33,7 +33,7 @@ mod timer;
 
 use harness::{entry, Entry, Suite};
 
-static FIGURES: [Entry; 45] = [
+static FIGURES: [Entry; 47] = [
     entry::<ring::PushPop>(),
     entry::<ring::PushPopInMemory>(),
     entry::<ring::Batch32>(),
@@ -60,6 +60,8 @@ static FIGURES: [Entry; 45] = [
     entry::<callers::Inline<1>>(),
     entry::<callers::Inline<2>>(),
     entry::<callers::Inline<4>>(),
+    entry::<callers::Meeting<true>>(),
+    entry::<callers::Meeting<false>>(),
     entry::<call::SameCpu>(),
     entry::<call::CrossCpu>(),
     entry::<irq::ToCoroutine>(),

@@ -51,6 +51,9 @@ FIGURES = {
     "call.inline_callers_1": ("base.mutex_callers_1", []),
     "call.inline_callers_2": ("base.mutex_callers_2", [times(1, "base.mutex_callers_2")]),
     "call.inline_callers_4": ("base.mutex_callers_4", [times(1, "base.mutex_callers_4")]),
+    # Those who are woken at once are the baseline of those who are together.
+    "call.meeting_4_now": (None, []),
+    "call.meeting_4": ("call.meeting_4_now", [times(1, "call.meeting_4_now")]),
     "call.dedicated_same_cpu": (
         "base.kthread_worker_same_cpu",
         [

@@ -8,6 +8,8 @@
 
 #[path = "abort.rs"]
 mod abort;
+#[path = "answers.rs"]
+mod answers;
 #[path = "atomicity.rs"]
 mod atomicity;
 #[path = "batch.rs"]
@@ -105,6 +107,7 @@ static GROUPS: &[&[Test]] = &[
     delivery::TESTS,
     room::TESTS,
     calls::TESTS,
+    answers::TESTS,
     inline::TESTS,
     inline_ends::TESTS,
     bh::TESTS,

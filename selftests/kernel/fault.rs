@@ -17,6 +17,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("fault.on_the_thread_of_a_caller", on_a_callers_thread),
     ("fault.the_home_thread_sees_it", home_sees_it),
     ("fault.under_callers_of_all_cpus", under_callers),
+    ("fault.after_it_has_answered", after_answers),
 ];
 
 /// Dies.
@@ -346,5 +347,40 @@ fn under_callers(log: &mut Log) -> Result {
         check_eq!(log, caller.call(1), Err(EOWNERDEAD));
         drop(domain);
     }
+    Ok(())
+}
+
+/// Callers that it has answered in the poll in which it dies, and that are to be woken at its end,
+/// have their answers.
+fn after_answers(log: &mut Log) -> Result {
+    let domain = Domain::builder(c"fault", crate::owner())
+        .dedicated()
+        .build()?;
+    let (tx, mut rx) = domain.call_mailbox::<u32, u32>()?;
+    let server = async move {
+        let mut taken = KVec::with_capacity(3, GFP_KERNEL)?;
+        while taken.len() < 3 {
+            taken.push(rx.recv().await.ok_or(ENOENT)?, GFP_KERNEL)?;
+        }
+        for request in taken {
+            let (q, reply) = request.into_parts();
+            let _ = reply.send(2 * q);
+        }
+        die();
+        Ok::<(), Error>(())
+    };
+    domain.spawn(c"server", server)?.detach();
+    let mut threads = KVec::new();
+    for i in 0..3 {
+        let tx = tx.clone();
+        let thread = Worker::start(None, move || tx.call(i))?;
+        check!(log, i == 2 || thread.sleeps());
+        threads.push(thread, GFP_KERNEL)?;
+    }
+    for (i, thread) in threads.into_iter().enumerate() {
+        check_eq!(log, thread.join(LONG), Some(Ok(2 * i as u32)));
+    }
+    check!(log, eventually(LONG, || domain.is_faulted()));
+    check_eq!(log, tx.call(1), Err(EOWNERDEAD));
     Ok(())
 }

@@ -221,6 +221,12 @@ pub(crate) fn runtime_ns() -> u64 {
     unsafe { (&raw const (*bindings::get_current()).se.sum_exec_runtime).read_volatile() }
 }
 
+/// Timer ticks.
+pub(crate) fn ticks() -> usize {
+    // SAFETY: An aligned word.
+    unsafe { (&raw const bindings::jiffies).read_volatile() }
+}
+
 /// Nanoseconds of a clock.
 pub(crate) fn now_ns() -> i64 {
     // SAFETY: Reads a clock.

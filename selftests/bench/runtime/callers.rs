@@ -77,9 +77,57 @@ impl<const N: u32> Figure for Inline<N> {
                 }
             })?
             .detach();
-        let tx: *const Caller<u64, u64> = &tx;
-        // SAFETY: All are valid until it returns; all threads have ended then.
-        let ret = unsafe { coop_bench_callers(s, ops, N, call, tx.cast(), &LOAD) };
-        kernel::error::to_result(ret)
+        callers(s, ops, N, &tx)
+    }
+}
+
+fn callers(s: &mut Sample, ops: u32, n: u32, tx: &Caller<u64, u64>) -> Result {
+    let tx = core::ptr::from_ref(tx).cast();
+    // SAFETY: All are valid until it returns; all threads have ended then.
+    kernel::error::to_result(unsafe { coop_bench_callers(s, ops, n, call, tx, &LOAD) })
+}
+
+/// One op: one call, as in `call.inline_callers_4`, but four callers meet: their coroutine answers
+/// none before all have called, and then all in one poll. With `NOW`, each is woken at once, else
+/// they are together.
+pub(crate) struct Meeting<const NOW: bool>;
+
+impl<const NOW: bool> Figure for Meeting<NOW> {
+    const NAME: &'static CStr = if NOW {
+        c"call.meeting_4_now"
+    } else {
+        c"call.meeting_4"
+    };
+    const OPS: u32 = 512;
+    const CPUS: u32 = 4;
+
+    fn run(s: &mut Sample, ops: u32) -> Result {
+        let domain = domain_on(cpu())?;
+        let (tx, mut rx) = domain.call_mailbox::<u64, u64>()?;
+        domain
+            .spawn(c"server", async move {
+                loop {
+                    let mut here: [_; 4] = core::array::from_fn(|_| None);
+                    for place in &mut here {
+                        *place = rx.recv().await;
+                    }
+                    // Nobody stops before all are here: the work is done for all of them first.
+                    for _ in here.iter().flatten() {
+                        // SAFETY: As above.
+                        unsafe { coop_bench_work(&LOAD) };
+                    }
+                    for request in here {
+                        let Some(request) = request else { return };
+                        let (q, reply) = request.into_parts();
+                        let _ = if NOW {
+                            reply.send_now(q)
+                        } else {
+                            reply.send(q)
+                        };
+                    }
+                }
+            })?
+            .detach();
+        callers(s, ops, 4, &tx)
     }
 }
