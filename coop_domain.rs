@@ -175,7 +175,7 @@ impl kernel::InPlaceModule for CoopDomain {
         try_pin_init!(Self {
             _: { registry::init()? },
             _going <- GoingNotifier::new::<registry::Reaper>(),
-            _dying: DieNotifier::new()?,
+            _dying: DieNotifier::new(registry::bh_runner_dies)?,
         })
     }
 }

@@ -352,11 +352,30 @@ void coop_raw_unlock(raw_spinlock_t *lock, unsigned long flags)
 }
 EXPORT_SYMBOL_GPL(coop_raw_unlock);
 
+/*
+ * The current thread dies. If it runs a Bh domain and holds nothing else, bottom halves
+ * are off for that alone: on again, or the kernel would take the machine down. Those that
+ * are pending run at the next interrupt. Not on PREEMPT_RT, where this is a lock.
+ *
+ * Nothing else: preemption is off once for the runner, and once by oops_enter().
+ */
+static void coop_bh_runner_dies_alone(void)
+{
+#ifndef CONFIG_PREEMPT_RT
+	if (softirq_count() == SOFTIRQ_DISABLE_OFFSET &&
+	    (preempt_count() & PREEMPT_MASK) <= 2 * PREEMPT_OFFSET &&
+	    coop_bh_runner_dies(current))
+		_local_bh_enable();
+#endif
+}
+
 static int coop_die(struct notifier_block *nb, unsigned long event, void *args)
 {
 	/* What dies in an interrupt takes the machine down. */
-	if (event == DIE_OOPS && in_task())
+	if (event == DIE_OOPS && in_task()) {
 		coop_runner_dies(current);
+		coop_bh_runner_dies_alone();
+	}
 	return NOTIFY_DONE;
 }
 

@@ -61,6 +61,7 @@ bool coop_yield_to(struct task_struct *task);
 void coop_raw_lock_init(raw_spinlock_t *lock);
 unsigned long coop_raw_lock(raw_spinlock_t *lock);
 void coop_raw_unlock(raw_spinlock_t *lock, unsigned long flags);
+bool coop_bh_runner_dies(struct task_struct *task);
 int coop_die_register(void);
 void coop_die_unregister(void);
 

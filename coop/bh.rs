@@ -19,8 +19,11 @@
 //! send to the home thread; so does whatever wakes a coroutine other than by sending to it.
 //!
 //! A coroutine of such a domain must not sleep but by awaiting. What of this crate would is refused
-//! there (`EWOULDBLOCK`). If it panics, so does the machine: the kernel cannot go on
-//! without a thread that had bottom halves off.
+//! there (`EWOULDBLOCK`).
+//!
+//! If it panics in a thread that holds no lock, the domain ends with that thread, as others do. In a
+//! softirq, or under a spinlock (as in `ndo_start_xmit`), the kernel cannot go on without the thread,
+//! and takes the machine down; on PREEMPT_RT always.
 //!
 //! How the baton goes from one to the next, and why no wake-up is lost, is told in
 //! [`bh_baton`](crate::bh_baton).
@@ -44,7 +47,8 @@ pub enum Level {
     /// In threads: coroutines may sleep, though others of the domain wait meanwhile.
     Process,
     /// With bottom halves off: coroutines must not sleep, except by awaiting. Who sends to an idle
-    /// one runs it, from softirqs too; so do those who enter a cell.
+    /// one runs it, from softirqs too; so do those who enter a cell. A panic takes the machine down,
+    /// unless it happens in a thread that holds no lock. (On PREEMPT_RT it always does.)
     Bh,
 }
 

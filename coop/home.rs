@@ -9,6 +9,7 @@
 //! run the domain meanwhile.
 
 use crate::executor::Executor;
+use crate::sys::bh;
 use crate::sys::context::{self, cond_resched};
 use crate::sys::thread::{self, Body, Thread};
 use core::mem::ManuallyDrop;
@@ -232,6 +233,12 @@ impl Executor {
 
     /// A runner that dies gives the baton up, so that others find that the domain is over.
     pub(crate) fn give_up_baton(&self) {
+        if self.bh {
+            // As it was when it died.
+            bh::disable();
+            bh::begin();
+            return self.home_leave_bh();
+        }
         let me = context::current_task();
         self.forget_runner();
         // SAFETY: The runner holds the baton, and dies as one.

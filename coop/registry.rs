@@ -7,6 +7,7 @@ use crate::sys::module::{GoingModule, ModuleId, OnGoing};
 use crate::sys::thread::Kthread;
 use crate::sys::work::StaticQueue;
 use core::pin::Pin;
+use kernel::bindings::task_struct;
 use kernel::debugfs::{Dir, File};
 use kernel::prelude::*;
 use kernel::sync::{global_lock, Arc};
@@ -60,6 +61,21 @@ pub(crate) fn init() -> Result {
 pub(crate) fn exit() {
     LATER.destroy();
     ALL.lock().root = None;
+}
+
+/// Thread `task`, the current one, is about to die: has the `Bh` domain that it runs end; whether
+/// there is one. Does not sleep: if the registry is being changed at the moment, none is found.
+pub(crate) fn bh_runner_dies(task: *mut task_struct) -> bool {
+    let Some(all) = ALL.try_lock() else {
+        return false;
+    };
+    let mut its = all.running.iter().map(|r| &r.executor);
+    let Some(executor) = its.find(|executor| executor.bh && executor.is_runner(task)) else {
+        return false;
+    };
+    // SAFETY: The current thread, which dies once; the target was set before the domain got here.
+    unsafe { executor.exit.add_to(task) };
+    true
 }
 
 /// Starts a domain. `EEXIST` if its name is taken.

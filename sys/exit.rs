@@ -67,6 +67,16 @@ impl<T: OnExit> ExitHook<T> {
         })
     }
 
+    /// Has `task` do the work when it exits.
+    ///
+    /// # Safety
+    ///
+    /// `task` is the current thread, about to die; called once. The target was set, and is held.
+    pub unsafe fn add_to(&self, task: *mut task_struct) {
+        // SAFETY: Per the function's contract.
+        unsafe { self.work.add(task) };
+    }
+
     /// The work that is done if a runner of the domain dies.
     #[inline]
     pub fn work(&self) -> core::ptr::NonNull<ExitWork> {

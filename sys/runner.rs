@@ -16,6 +16,7 @@ use core::ptr::{self, NonNull};
 use kernel::bindings::{self, hlist_node, preempt_notifier, preempt_ops, task_struct};
 use kernel::ffi::c_int;
 use kernel::prelude::*;
+use kernel::sync::SetOnce;
 
 /// Tells marks from the notifiers of others.
 static OPS: SyncOps = SyncOps(preempt_ops {
@@ -246,12 +247,31 @@ unsafe extern "C" fn coop_runner_dies(task: *mut task_struct) {
     }
 }
 
+/// What finds those who run a `Bh` domain, and have no mark.
+static BH_RUNNER_DIES: SetOnce<fn(*mut task_struct) -> bool> = SetOnce::new();
+
+/// The current thread, which has bottom halves off, is about to die: whether that is for a domain
+/// that it runs, and which has been told.
+///
+/// # Safety
+///
+/// Called by `helpers.c` from the die notifier, in task context, with the current thread.
+#[no_mangle]
+unsafe extern "C" fn coop_bh_runner_dies(task: *mut task_struct) -> bool {
+    BH_RUNNER_DIES.copy().is_some_and(|dies| dies(task))
+}
+
 /// Hears of the death of threads until dropped.
 pub struct DieNotifier(());
 
 impl DieNotifier {
     /// Registers. Task context.
-    pub fn new() -> Result<Self> {
+    ///
+    /// `bh_runner_dies` has the domain that the current thread, its argument, runs with bottom
+    /// halves off [hear of its death](super::exit::ExitHook::add_to); whether there is one. It must
+    /// not sleep.
+    pub fn new(bh_runner_dies: fn(*mut task_struct) -> bool) -> Result<Self> {
+        BH_RUNNER_DIES.populate(bh_runner_dies);
         // SAFETY: Called by the module's initialiser; dropped before the module goes.
         kernel::error::to_result(unsafe { ffi::coop_die_register() })?;
         Ok(DieNotifier(()))

@@ -4,7 +4,7 @@
 //! Invariants 2 (`EOWNERDEAD` for those who wait) and 6 (nothing of it is left).
 
 use crate::harness::*;
-use crate::sys::{self, eventually, Worker};
+use crate::sys::{self, eventually, Where, Worker};
 use coop_domain::prelude::*;
 use kernel::prelude::*;
 use kernel::sync::Arc;
@@ -18,6 +18,8 @@ pub(crate) const TESTS: &[Test] = &[
     ("fault.the_home_thread_sees_it", home_sees_it),
     ("fault.under_callers_of_all_cpus", under_callers),
     ("fault.after_it_has_answered", after_answers),
+    ("fault.of_a_bh_domain", bh),
+    ("fault.of_a_bh_domain_under_its_caller", bh_under_caller),
 ];
 
 /// Dies.
@@ -382,5 +384,78 @@ fn after_answers(log: &mut Log) -> Result {
     }
     check!(log, eventually(LONG, || domain.is_faulted()));
     check_eq!(log, tx.call(1), Err(EOWNERDEAD));
+    Ok(())
+}
+
+/// What a panic of a `Bh` domain leaves behind, which is nothing, however it was run.
+fn bh_ends(log: &mut Log, domain: Domain, caller: &Caller<bool, u32>) -> Result {
+    check!(log, eventually(LONG, || domain.is_faulted()));
+    check!(log, eventually(LONG, || domain.handle().is_closed()));
+    for _ in 0..100 {
+        check_eq!(log, caller.call(false), Err(EOWNERDEAD));
+    }
+    // Bottom halves are on again: they could not wait for one otherwise.
+    for cpu in 0..sys::cpus() {
+        check_eq!(log, sys::run_in_on(Where::Softirq, cpu, || 5), 5);
+    }
+    drop(domain);
+    Ok(())
+}
+
+/// A `Bh` domain and its server, which dies of `true`.
+fn bh_domain() -> Result<(Domain, Caller<bool, u32>)> {
+    let domain = Domain::builder(c"fault", crate::owner())
+        .level(Level::Bh)
+        .build()?;
+    let (caller, mut requests) = domain.call_mailbox::<bool, u32>()?;
+    let server = async move {
+        while let Some(request) = requests.recv().await {
+            let (fatal, reply) = request.into_parts();
+            if fatal {
+                die();
+            }
+            let _ = reply.send(7);
+        }
+    };
+    domain.spawn(c"server", server)?.detach();
+    settle(&domain)?;
+    Ok((domain, caller))
+}
+
+/// A coroutine of a `Bh` domain dies in the home thread: the machine lives. (Not on PREEMPT_RT.)
+fn bh(log: &mut Log) -> Result {
+    if cfg!(CONFIG_PREEMPT_RT) {
+        return Ok(());
+    }
+    for _ in 0..3 {
+        let (domain, caller) = bh_domain()?;
+        let (parked, mut unanswered) = domain.call_mailbox::<u32, u32>()?;
+        let keeper = async move {
+            let _kept = unanswered.recv().await;
+            forever().await;
+        };
+        domain.spawn(c"keeper", keeper)?.detach();
+        check_eq!(log, caller.call(false), Ok(7));
+        let waits = Worker::start(None, move || parked.call(1))?;
+        check!(log, waits.sleeps());
+        domain.spawn(c"dies", async { die() })?.detach();
+        check_eq!(log, waits.join(LONG), Some(Err(EOWNERDEAD)));
+        bh_ends(log, domain, &caller)?;
+    }
+    Ok(())
+}
+
+/// The same on the thread of a caller.
+fn bh_under_caller(log: &mut Log) -> Result {
+    if cfg!(CONFIG_PREEMPT_RT) {
+        return Ok(());
+    }
+    for _ in 0..3 {
+        let (domain, caller) = bh_domain()?;
+        let c = caller.clone();
+        let dies = Worker::start(None, move || c.call(true))?;
+        check!(log, dies.dies());
+        bh_ends(log, domain, &caller)?;
+    }
     Ok(())
 }
