@@ -57,6 +57,8 @@ pub mod levels;
 #[path = "coop/mailbox.rs"]
 pub mod mailbox;
 pub mod msgq;
+#[path = "coop/news.rs"]
+mod news;
 #[path = "coop/receiver.rs"]
 pub mod receiver;
 #[path = "coop/registry.rs"]

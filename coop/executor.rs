@@ -10,6 +10,7 @@
 use crate::bh::Level;
 use crate::bh_baton::BhBaton;
 use crate::errand::Errands;
+use crate::news::News;
 use crate::run_queue::RunQueue;
 use crate::stats::Stats;
 use crate::sys::baton::Baton;
@@ -124,6 +125,7 @@ pub struct Executor {
     pub(crate) purging: AtomicPtr<Purge>,
     pub(crate) spin: crate::home::Spinning,
     name: CString,
+    pub(crate) news: News,
     #[pin]
     pub(crate) timers: Timers,
     #[pin]
@@ -188,6 +190,7 @@ impl Executor {
             purging: AtomicPtr::new(ptr::null_mut()),
             spin,
             name,
+            news: News::new(),
             timers <- Timers::new(slack),
             baton <- Baton::new(),
             wards <- new_spinlock!(KVec::new(), "coop_wards"),

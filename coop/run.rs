@@ -41,9 +41,8 @@ impl Executor {
             .queue
             .append(batch, priority_of);
         self.stats.wakes_remote.add(n as u64);
-        if self.timers.is_due() {
-            self.stats.timer_interrupts.add(1);
-            self.timers.expire();
+        if self.news.any() {
+            self.attend_news();
         }
     }
 

@@ -306,12 +306,13 @@ impl RunQueue {
     /// Begins a round at [`Priority::NORMAL`]: of one poll, if that is `short`.
     #[inline(always)]
     pub fn start_round(&mut self, short: bool) {
-        self.left = ROUND;
         self.seen = ROUND;
-        if short {
-            self.cut = ROUND.wrapping_sub(1);
-            self.left = 1;
-        }
+        // What was queued between two rounds is no cut.
+        (self.left, self.cut) = if short {
+            (1, ROUND.wrapping_sub(1))
+        } else {
+            (ROUND, 0)
+        };
     }
 
     /// One poll of the round is done; whether it goes on.
@@ -337,7 +338,7 @@ impl RunQueue {
         // SAFETY: A reference may be read. (Volatile, so that the compiler counts down in memory,
         // by one instruction, and not in a register besides.)
         let left = unsafe { ptr::read_volatile(&self.left) };
-        let rest = left.wrapping_add(core::mem::take(&mut self.cut));
+        let rest = left.wrapping_add(self.cut);
         (ROUND.wrapping_sub(rest), self.seen.wrapping_sub(rest))
     }
 
@@ -348,6 +349,35 @@ impl RunQueue {
         // SAFETY: It is the first.
         unsafe { self.remove(first, priority) };
         Some(first)
+    }
+
+    /// Puts each link that is not where it is to be, as `priority` says, behind all others of that
+    /// priority. One walk along all that is queued, however many there are to be moved: the lists
+    /// have no way back, by which one could be taken out of the middle.
+    pub fn refile(&mut self, priority: impl Fn(NonNull<Link>) -> Priority) {
+        for level in 0..PRIORITIES {
+            let level = Priority::from_stored(level as u8);
+            let list = self.list(level);
+            let Some(mut link) = list.first() else {
+                continue;
+            };
+            // INVARIANT: Empty; its links are ours, still a circle that ends with `last`.
+            let last = core::mem::replace(&mut list.last, ptr::null_mut());
+            if level != Priority::NORMAL {
+                self.others &= !level.bit();
+            }
+            loop {
+                let is_last = link.as_ptr() == last;
+                // SAFETY: Not pushed yet, so still in the circle.
+                let next = unsafe { List::after(link) };
+                // SAFETY: It is ours, in no list any more.
+                unsafe { self.push(link, priority(link)) };
+                if is_last {
+                    break;
+                }
+                link = next;
+            }
+        }
     }
 
     /// Calls `f` for every link; `f` must not change the queue.

@@ -162,6 +162,8 @@ impl Header {
         if self.state.set_priority(priority) != Woken::Already {
             // SAFETY: As in `wake`.
             unsafe { Executor::enqueue(self) };
+        } else {
+            self.executor().refile_soon();
         }
     }
 
@@ -440,7 +442,8 @@ impl<T> JoinHandle<T> {
     /// Changes the coroutine's priority. Any context but NMI; does not wait.
     ///
     /// The coroutine is polled once more for it, spuriously. One that is in a queue moves to its new
-    /// place when its old one has its turn.
+    /// place before the next round of polls begins, that is after 16 polls at the latest; for that the
+    /// domain walks once along all that is queued, however many have moved.
     pub fn set_priority(&self, priority: Priority) {
         self.task.header().set_priority(priority);
     }

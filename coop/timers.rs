@@ -11,13 +11,11 @@
 //! anywhere, and be dropped in any context: the queue is taken with interrupts off, for one operation
 //! at a time. All else about a timer belongs to the future, and to who has that.
 //!
-//! **No lost wake-up.** The interrupt stores `due`, then changes the pending word of
-//! [`wake_queue`](crate::wake_queue) ([`alert`](crate::wake_queue::WakeQueue::alert)). A runner
-//! changes that word ([`take`](crate::wake_queue::WakeQueue::take)), then looks at `due`. So either
-//! it sees the interrupt, or the word says that there is work again.
+//! How the runner learns of the interrupt is told in [`news`](crate::news).
 
 use crate::alarm::Alarm;
 use crate::executor::Executor;
+use crate::news;
 use crate::sys::context::now_ns;
 use crate::sys::timer::{AnyContext, HrTimer, Node, OnTimer, TimerQueue};
 use crate::task::{Header, TaskRef};
@@ -41,8 +39,6 @@ pub(crate) struct Timers {
     queue: AnyContext<Queue>,
     #[pin]
     hrtimer: HrTimer<Executor>,
-    /// The interrupt has come, and nobody has looked yet.
-    due: AtomicBool,
     /// The interrupt is to be programmed at the end of the run. Runner only.
     owed: AtomicBool,
     /// How late the interrupt may be, in nanoseconds.
@@ -58,16 +54,9 @@ impl Timers {
                 closed: false,
             }),
             hrtimer <- HrTimer::new(),
-            due: AtomicBool::new(false),
             owed: AtomicBool::new(false),
             slack,
         })
-    }
-
-    /// Whether the interrupt has come. Runner only, after it has changed the pending word.
-    #[inline(always)]
-    pub(crate) fn is_due(&self) -> bool {
-        self.due.load(Relaxed)
     }
 
     /// Whether [`settle`](Self::settle) is to be called. Runner only.
@@ -126,12 +115,10 @@ impl Timers {
         true
     }
 
-    /// Wakes those whose time has come. Runner only, who [settles](Self::settle) later. Logarithmic
-    /// for each.
-    #[cold]
+    /// Wakes those whose time has come. Runner only, who [settles](Self::settle) later, and has taken
+    /// note of the interrupt: one that comes from now on is told again. Logarithmic for each.
+    #[inline]
     pub(crate) fn expire(&self) {
-        // Before the clock is read: an interrupt after that sets it again.
-        self.due.swap(false, AcqRel);
         let now = now_ns();
         let mut queue = self.queue.lock();
         queue.alarm.rang();
@@ -186,11 +173,7 @@ impl Executor {
 
 impl OnTimer for Executor {
     fn on_timer(&self) {
-        // Published by `alert`, which is a read-modify-write.
-        self.timers.due.store(true, Release);
-        if self.queue.0.alert() {
-            self.wake_home();
-        }
+        self.tell(news::TIMER);
     }
 }
 

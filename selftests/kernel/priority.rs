@@ -7,7 +7,7 @@ use crate::sys::{self, Worker};
 use coop_domain::prelude::*;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
 use kernel::prelude::*;
-use kernel::sync::Arc;
+use kernel::sync::{new_mutex, Arc};
 
 pub(crate) const TESTS: &[Test] = &[
     ("priority.urgent_ones_first", urgent_first),
@@ -17,6 +17,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("priority.nobody_starves", nobody_starves),
     ("priority.changes_while_it_runs", changes),
     ("priority.changes_from_outside", changes_from_outside),
+    ("priority.changes_while_queued", changes_while_queued),
     ("priority.slice_ends_with_the_tick", slice_ends),
     ("priority.caller_lends_its_own", inheritance),
     ("priority.without_lending_it_waits", no_inheritance),
@@ -208,6 +209,45 @@ fn changes_from_outside(log: &mut Log) -> Result {
     }
     drop(held);
     trace.is(log, &[2, 1])
+}
+
+/// What is queued moves before the next round of 16 polls, not when it would have had its turn.
+fn changes_while_queued(log: &mut Log) -> Result {
+    let domain = domain(c"priority")?;
+    let trace = trace()?;
+    let held = Held::new(&domain)?;
+    let handles = Arc::pin_init(new_mutex!(KVec::<JoinHandle<()>>::new()), GFP_KERNEL)?;
+    let (all, t) = (handles.clone(), trace.clone());
+    let changer = async move {
+        t.add(0);
+        let all = all.lock();
+        let set = |n: usize, to| all.get(n - 1).map(|task| task.set_priority(to));
+        set(20, Priority::LOWEST);
+        set(39, Priority::HIGHEST);
+        set(38, Priority::HIGHEST);
+        // And back: it stays where it is.
+        set(25, Priority::HIGHEST);
+        set(25, Priority::NORMAL);
+    };
+    domain.spawn(c"changer", changer)?.detach();
+    for n in 1..40 {
+        let trace = trace.clone();
+        let task = domain.spawn(c"traced", async move { trace.add(n) })?;
+        handles.lock().push(task, GFP_KERNEL)?;
+    }
+    drop(held);
+    let mut expected = KVec::new();
+    let normal = (16..38u32).filter(|n| *n != 20);
+    expected.extend_from_slice(
+        &core::array::from_fn::<u32, 16, _>(|n| n as u32),
+        GFP_KERNEL,
+    )?;
+    expected.extend_from_slice(&[38, 39], GFP_KERNEL)?;
+    for n in normal {
+        expected.push(n, GFP_KERNEL)?;
+    }
+    expected.push(20, GFP_KERNEL)?;
+    trace.is(log, &expected)
 }
 
 fn slice_ends(log: &mut Log) -> Result {

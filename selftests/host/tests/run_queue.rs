@@ -7,21 +7,22 @@
 use coop_host::run_queue::{List, Priority, RunQueue, FAVOUR, PRIORITIES, ROUND};
 use coop_host::wake_queue::{Link, Push, WakeQueue};
 use proptest::prelude::*;
-use std::collections::VecDeque;
+use std::cell::Cell;
+use std::collections::{BTreeMap, VecDeque};
 use std::ptr::NonNull;
 
 #[repr(C)]
 struct Node {
     link: Link,
     id: usize,
-    priority: Priority,
+    priority: Cell<Priority>,
 }
 
 fn node(id: usize, priority: u8) -> NonNull<Link> {
     let node = Box::new(Node {
         link: Link::new(),
         id,
-        priority: Priority::new(priority).unwrap(),
+        priority: Cell::new(Priority::new(priority).unwrap()),
     });
     NonNull::from(Box::leak(node)).cast()
 }
@@ -63,6 +64,21 @@ impl Model {
     }
 }
 
+impl Model {
+    /// Those that stay keep their order; those that come are behind them, by where they come from.
+    fn refile(&mut self, to: &BTreeMap<usize, usize>) {
+        let mut come = Vec::new();
+        for (level, list) in self.lists.iter_mut().enumerate() {
+            let moves = |id: &usize| to.get(id).copied().filter(|to| *to != level);
+            come.extend(list.iter().filter_map(|id| Some((*id, moves(id)?))));
+            list.retain(|id| moves(id).is_none());
+        }
+        for (id, level) in come {
+            self.lists[level].push_back(id);
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 enum Op {
     Push(u8),
@@ -70,6 +86,7 @@ enum Op {
     Pop,
     Turn,
     Walk,
+    Refile(Vec<(usize, u8)>),
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -79,6 +96,7 @@ fn op() -> impl Strategy<Value = Op> {
         3 => Just(Op::Pop),
         3 => Just(Op::Turn),
         1 => Just(Op::Walk),
+        1 => prop::collection::vec((any::<usize>(), 0..8u8), 0..4).prop_map(Op::Refile),
     ]
 }
 
@@ -97,7 +115,7 @@ proptest! {
                 Op::Push(p) => {
                     let link = node(next, at(p));
                     // SAFETY: It is new, and freed after it came out.
-                    unsafe { queue.push(link, of(link).priority) };
+                    unsafe { queue.push(link, of(link).priority.get()) };
                     model.lists[usize::from(at(p))].push_back(next);
                     next += 1;
                 }
@@ -110,7 +128,7 @@ proptest! {
                         model.lists[usize::from(at(*p))].push_back(next);
                         next += 1;
                     }
-                    let n = queue.append(outside.take(), |link| of(link).priority);
+                    let n = queue.append(outside.take(), |link| of(link).priority.get());
                     prop_assert_eq!(n, ps.len());
                 }
                 Op::Pop => {
@@ -141,10 +159,22 @@ proptest! {
                 Op::Walk => {
                     let mut ids = Vec::new();
                     queue.for_each(|link| ids.push(of(link).id));
-                    ids.sort();
+                    ids.sort_unstable();
                     let mut expected: Vec<_> = model.lists.iter().flatten().copied().collect();
                     expected.sort();
                     prop_assert_eq!(ids, expected);
+                }
+                Op::Refile(moves) => {
+                    let mut queued = Vec::new();
+                    queue.for_each(|link| queued.push(link));
+                    let mut to = BTreeMap::new();
+                    for (which, p) in moves.into_iter().filter(|_| !queued.is_empty()) {
+                        let node = of(queued[which % queued.len()]);
+                        node.priority.set(Priority::new(at(p)).unwrap());
+                        to.insert(node.id, usize::from(at(p)));
+                    }
+                    queue.refile(|link| of(link).priority.get());
+                    model.refile(&to);
                 }
             }
             prop_assert_eq!(queue.is_empty(), model.lists.iter().all(VecDeque::is_empty));
@@ -164,7 +194,7 @@ proptest! {
         for p in &waiting {
             let link = node(usize::from(*p), *p);
             // SAFETY: As above.
-            unsafe { queue.push(link, of(link).priority) };
+            unsafe { queue.push(link, of(link).priority.get()) };
         }
         // From any position of the turn.
         for _ in 0..before {
@@ -212,7 +242,7 @@ proptest! {
             while let Some(Some(p)) = pushes.next() {
                 let link = node(0, p);
                 // SAFETY: It is new, and freed after it came out.
-                unsafe { queue.push(link, of(link).priority) };
+                unsafe { queue.push(link, of(link).priority.get()) };
                 cut |= p < Priority::NORMAL.get();
             }
             unseen += 1;
@@ -249,9 +279,23 @@ fn a_round_is_cut_by_something_urgent() {
     queue.start_round(true);
     assert!(!queue.step());
     assert_eq!(queue.end_round().0, 1);
+    // A round that ends early, since there is nothing more; then something urgent comes.
+    queue.start_round(false);
+    assert!(queue.step());
+    assert_eq!(queue.end_round().0, 1);
+    let urgent = node(3, 0);
+    // SAFETY: As above.
+    unsafe { queue.push(urgent, Priority::HIGHEST) };
+    queue.start_round(false);
+    assert!(queue.step());
+    assert_eq!(
+        queue.end_round().0,
+        1,
+        "what came between the rounds is no cut"
+    );
     // SAFETY: As above.
     unsafe { queue.push(nodes[0], Priority::NORMAL) };
-    for id in [1, 0, 2] {
+    for id in [1, 3, 0, 2] {
         let link = queue.pop().unwrap();
         assert_eq!(of(link).id, id);
         free(link);
