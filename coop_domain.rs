@@ -59,6 +59,8 @@ pub mod mailbox;
 pub mod msgq;
 #[path = "coop/news.rs"]
 mod news;
+#[path = "coop/overrun.rs"]
+mod overrun;
 #[path = "coop/receiver.rs"]
 pub mod receiver;
 #[path = "coop/registry.rs"]

@@ -17,6 +17,7 @@
 #include <linux/sched/stat.h>
 #include <linux/sched/task.h>
 #include <linux/spinlock.h>
+#include <linux/timer.h>
 #include <linux/timex.h>
 #include <linux/workqueue.h>
 #include <uapi/linux/sched/types.h>
@@ -352,6 +353,7 @@ void coop_raw_unlock(raw_spinlock_t *lock, unsigned long flags)
 }
 EXPORT_SYMBOL_GPL(coop_raw_unlock);
 
+<<<<<<< HEAD
 /*
  * The current thread dies. If it runs a Bh domain and holds nothing else, bottom halves
  * are off for that alone: on again, or the kernel would take the machine down. Those that
@@ -368,6 +370,33 @@ static void coop_bh_runner_dies_alone(void)
 		_local_bh_enable();
 #endif
 }
+=======
+/* Called while the CPU is busy: a timer that wakes nobody. */
+void coop_tick_init(struct timer_list *timer, void (*fn)(struct timer_list *))
+{
+	timer_setup(timer, fn, TIMER_DEFERRABLE | TIMER_PINNED);
+}
+EXPORT_SYMBOL_GPL(coop_tick_init);
+
+/* At the next tick of the CPU that @task is on. @timer is not pending. */
+void coop_tick_start(struct timer_list *timer, struct task_struct *task)
+{
+	unsigned int cpu = task_cpu(task);
+
+	/* Where it ran last. */
+	if (!cpu_online(cpu))
+		cpu = raw_smp_processor_id();
+	timer->expires = jiffies + 1;
+	add_timer_on(timer, cpu);
+}
+EXPORT_SYMBOL_GPL(coop_tick_start);
+
+void coop_tick_stop(struct timer_list *timer)
+{
+	timer_shutdown_sync(timer);
+}
+EXPORT_SYMBOL_GPL(coop_tick_stop);
+>>>>>>> f1bce59 (coop/overrun: name who overruns its slice the first time)
 
 static int coop_die(struct notifier_block *nb, unsigned long event, void *args)
 {

@@ -10,6 +10,7 @@ struct lock_class_key;
 struct module;
 struct rt_mutex;
 struct task_struct;
+struct timer_list;
 struct workqueue_struct;
 
 /* Keep in step with `enum Context` in sys/context.rs. */
@@ -61,7 +62,13 @@ bool coop_yield_to(struct task_struct *task);
 void coop_raw_lock_init(raw_spinlock_t *lock);
 unsigned long coop_raw_lock(raw_spinlock_t *lock);
 void coop_raw_unlock(raw_spinlock_t *lock, unsigned long flags);
+<<<<<<< HEAD
 bool coop_bh_runner_dies(struct task_struct *task);
+=======
+void coop_tick_init(struct timer_list *timer, void (*fn)(struct timer_list *));
+void coop_tick_start(struct timer_list *timer, struct task_struct *task);
+void coop_tick_stop(struct timer_list *timer);
+>>>>>>> f1bce59 (coop/overrun: name who overruns its slice the first time)
 int coop_die_register(void);
 void coop_die_unregister(void);
 

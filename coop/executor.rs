@@ -11,6 +11,7 @@ use crate::bh::Level;
 use crate::bh_baton::BhBaton;
 use crate::errand::Errands;
 use crate::news::News;
+use crate::overrun::Sampler;
 use crate::run_queue::RunQueue;
 use crate::stats::Stats;
 use crate::sys::baton::Baton;
@@ -127,6 +128,8 @@ pub struct Executor {
     name: CString,
     pub(crate) news: News,
     #[pin]
+    pub(crate) sampler: Sampler,
+    #[pin]
     pub(crate) timers: Timers,
     #[pin]
     pub(crate) baton: Baton,
@@ -191,6 +194,7 @@ impl Executor {
             spin,
             name,
             news: News::new(),
+            sampler <- Sampler::new(level == Level::Bh),
             timers <- Timers::new(slack),
             baton <- Baton::new(),
             wards <- new_spinlock!(KVec::new(), "coop_wards"),
@@ -205,6 +209,7 @@ impl Executor {
         self.exit.set_target(self);
         self.mark.set_work(self.exit.work());
         self.set_timer_target();
+        self.set_tick_target();
         // INVARIANT: A thread with a reference; it was null before.
         self.home.store(thread.clone().into_raw().as_ptr(), Release);
     }

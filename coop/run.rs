@@ -81,6 +81,7 @@ impl Executor {
         with_context(self, |cx| {
             self.start_batch();
             self.set_batching(true);
+            self.sample();
             let mut polls: usize = 0;
             let mut more = true;
             for _ in 0..ROUNDS {
@@ -143,7 +144,14 @@ impl Executor {
         // SAFETY: We are the runner.
         let tick = unsafe { &mut (*self.local.get()).tick };
         if context::ticks() != *tick {
-            *tick = self.stats.tick_passed(*tick, polls, || self.last_name());
+            let since = *tick;
+            *tick = self.stats.tick_passed(since, polls, || {
+                if polls == 1 {
+                    Some(self.last_name())
+                } else {
+                    self.overrunner(since)
+                }
+            });
         }
     }
 

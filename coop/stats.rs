@@ -117,8 +117,9 @@ impl Stats {
     /// of one. So a poll is timed if it is the only one of its batch, as most are in a domain that is
     /// not busy. Of a round of several polls it is found that a timer tick has passed: whenever one
     /// of them has ended, or begins or ceases to yield, and after all. If there was but one poll since
-    /// the last look, it is named. Else rounds are of one poll each for [`WATCH`] ticks, and who does
-    /// it again is. What takes less, in a busy domain, may go unnoticed.
+    /// the last look, it is named; else the one that [`overrun`](crate::overrun) has met, or, where it
+    /// has met nobody, rounds are of one poll each for [`WATCH`] ticks, and who does it again is named.
+    /// What takes less, in a busy domain, may go unnoticed.
     #[inline]
     pub(crate) fn start_batch(&self) -> usize {
         self.mark.store(cycles(), Relaxed);
@@ -131,27 +132,28 @@ impl Stats {
         self.watching.load(Relaxed) != 0
     }
 
-    /// A round of `polls` polls has ended, or one poll that is watched, and a tick has passed since
-    /// `since`; returns the tick. The time since the last stamp is its own, if that is a tick or
-    /// more.
+    /// `polls` polls have ended, and a tick has passed since `since`; returns the tick. If it was more
+    /// than one, `name` is asked who it was; the time since the last stamp is taken for that one's own.
     #[cold]
     #[inline(never)]
     pub(crate) fn tick_passed<'a>(
         &self,
         since: usize,
         polls: usize,
-        name: impl FnOnce() -> &'a CStr,
+        name: impl FnOnce() -> Option<&'a CStr>,
     ) -> usize {
         let tick = ticks();
         let watching = self.watching.load(Relaxed);
         self.watching.store(watching.saturating_sub(1), Relaxed);
         if tick.wrapping_sub(since) > 1 && polls != 0 {
             self.overruns.add(1);
-            if polls == 1 {
-                self.polled(name);
-                return tick;
+            match name() {
+                Some(name) => {
+                    self.polled(|| name);
+                    return tick;
+                }
+                None => self.watching.store(WATCH, Relaxed),
             }
-            self.watching.store(WATCH, Relaxed);
         }
         self.mark.store(cycles(), Relaxed);
         tick

@@ -100,6 +100,7 @@ impl Executor {
             }
         }
         self.timers.close();
+        self.sampler.stop();
         // Pairs with the fence in `purge`. A request finds nothing left to drop.
         fence(SeqCst);
         let request = self.purging.swap(ptr::null_mut(), AcqRel);

@@ -61,6 +61,15 @@ extern "C" {
     pub(super) fn coop_raw_lock_init(lock: *mut bindings::raw_spinlock_t);
     pub(super) fn coop_raw_lock(lock: *mut bindings::raw_spinlock_t) -> c_ulong;
     pub(super) fn coop_raw_unlock(lock: *mut bindings::raw_spinlock_t, flags: c_ulong);
+    pub(super) fn coop_tick_init(
+        timer: *mut bindings::timer_list,
+        f: unsafe extern "C" fn(*mut bindings::timer_list),
+    );
+    pub(super) fn coop_tick_start(
+        timer: *mut bindings::timer_list,
+        task: *mut bindings::task_struct,
+    );
+    pub(super) fn coop_tick_stop(timer: *mut bindings::timer_list);
     pub(super) fn coop_die_register() -> c_int;
     pub(super) fn coop_die_unregister();
     pub(super) fn coop_within_module(addr: *const c_void, module: *const bindings::module) -> bool;

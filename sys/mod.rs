@@ -14,5 +14,6 @@ pub mod module;
 mod percpu;
 pub mod runner;
 pub mod thread;
+pub mod tick;
 pub mod timer;
 pub mod work;

@@ -13,6 +13,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("stats.coroutines", coroutines),
     ("stats.high_water", high_water),
     ("stats.idle_domain_counts_nothing", idle),
+    ("stats.one_overrun_is_counted_and_named", one_overrun),
 ];
 
 fn messages_and_calls(log: &mut Log) -> Result {
@@ -119,6 +120,42 @@ fn high_water(log: &mut Log) -> Result {
         .ring_high_water
         .load(core::sync::atomic::Ordering::Relaxed);
     check_eq!(log, high, 37);
+    Ok(())
+}
+
+/// One of many, in a busy domain, that takes too long once.
+fn one_overrun(log: &mut Log) -> Result {
+    let domain = domain_on(c"stats", 0)?;
+    let mut tasks = KVec::new();
+    for _ in 0..20 {
+        let light = async {
+            for _ in 0..20_000 {
+                yield_now().await;
+            }
+        };
+        tasks.push(domain.spawn(c"light", light)?, GFP_KERNEL)?;
+    }
+    let heavy = async {
+        for i in 0..10_000 {
+            if i == 5_000 {
+                sys::busy(400_000);
+            }
+            yield_now().await;
+        }
+    };
+    tasks.push(domain.spawn(c"heavy", heavy)?, GFP_KERNEL)?;
+    for task in &tasks {
+        check!(log, ends(task));
+    }
+    let overruns = domain.stats().overruns.get();
+    check!(log, overruns >= 1, "it is not counted");
+    // A softirq that is a thread does not see on top of whom it came.
+    if !cfg!(CONFIG_PREEMPT_RT) {
+        let text = kernel::str::CString::try_from_fmt(fmt!("{}", domain.stats()))?;
+        let named = b"longest_poll_name heavy\n";
+        let named = text.to_bytes().windows(named.len()).any(|w| w == named);
+        check!(log, named, "{}", text.to_str().unwrap_or("?"));
+    }
     Ok(())
 }
 
