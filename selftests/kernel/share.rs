@@ -17,8 +17,11 @@ pub(crate) const TESTS: &[Test] = &[
     ("share.bad_ones_are_refused", refused),
 ];
 
-/// In what the share is measured: several hundred periods.
-const SECONDS: i64 = 4;
+/// In what the share is measured.
+const SECONDS: u32 = 8;
+
+/// Long, so that a virtual CPU that its host lets wait for a while misses none.
+const PERIOD_US: i64 = 100_000;
 
 /// A coroutine that takes all it can get, and what it has got: CPU time of the home thread.
 fn hog(domain: &Domain) -> Result<Arc<AtomicU64>> {
@@ -40,11 +43,11 @@ fn builder(name: &'static CStr) -> Builder<'static> {
 
 /// What a domain with a share has got of each thousand, and what another one on the same CPU, without
 /// a share, that has always work, too.
-fn measure(budget_us: i64, period_us: i64) -> Result<(u64, u64)> {
+fn measure(budget_us: i64) -> Result<(u64, u64)> {
     let competitor = builder(c"others").build()?;
     let others = hog(&competitor)?;
     let domain = builder(c"share")
-        .share(Delta::from_micros(budget_us), Delta::from_micros(period_us))
+        .share(Delta::from_micros(budget_us), Delta::from_micros(PERIOD_US))
         .build()?;
     let used = hog(&domain)?;
     // Both are there.
@@ -55,7 +58,7 @@ fn measure(budget_us: i64, period_us: i64) -> Result<(u64, u64)> {
     sys::sleep_ms(200);
     let now = || (sys::now_ns(), used.load(Relaxed), others.load(Relaxed));
     let (start, mine, theirs) = now();
-    sys::sleep_ms(SECONDS as u32 * 1_000);
+    sys::sleep_ms(SECONDS * 1_000);
     let (end, mine_after, theirs_after) = now();
     let all = (end - start).max(1) as u64;
     Ok((
@@ -64,11 +67,11 @@ fn measure(budget_us: i64, period_us: i64) -> Result<(u64, u64)> {
     ))
 }
 
-/// Within 5 % of the promise, at either side. (The periods of the measurement do not begin with those
-/// of the share, and the kernel's account of a thread that runs is up to a tick old: that is 1 %.)
-fn is_kept(log: &mut Log, budget_us: i64, period_us: i64) -> Result {
-    let (got, others) = measure(budget_us, period_us)?;
-    let promised = (budget_us * 1_000 / period_us) as u64;
+/// Within 5 % of the promise, at either side. (The measurement does not begin with a period of the
+/// share, and the kernel's account of a thread that runs is up to a tick old: that is 1 %.)
+fn is_kept(log: &mut Log, budget_us: i64) -> Result {
+    let (got, others) = measure(budget_us)?;
+    let promised = (budget_us * 1_000 / PERIOD_US) as u64;
     log.line(core::format_args!(
         "{got} of {promised} per mille, others {others}"
     ));
@@ -91,13 +94,12 @@ fn is_kept(log: &mut Log, budget_us: i64, period_us: i64) -> Result {
 
 /// Less than half, which is what it would have without a share.
 fn not_exceeded(log: &mut Log) -> Result {
-    is_kept(log, 2_000, 10_000)?;
-    is_kept(log, 10_000, 50_000)
+    is_kept(log, 20_000)
 }
 
 /// More than half.
 fn kept(log: &mut Log) -> Result {
-    is_kept(log, 7_000, 10_000)
+    is_kept(log, 60_000)
 }
 
 /// Callers do not run it, nor pay for it: what they ask for is done by the home thread, within the
