@@ -353,7 +353,6 @@ void coop_raw_unlock(raw_spinlock_t *lock, unsigned long flags)
 }
 EXPORT_SYMBOL_GPL(coop_raw_unlock);
 
-<<<<<<< HEAD
 /*
  * The current thread dies. If it runs a Bh domain and holds nothing else, bottom halves
  * are off for that alone: on again, or the kernel would take the machine down. Those that
@@ -370,7 +369,7 @@ static void coop_bh_runner_dies_alone(void)
 		_local_bh_enable();
 #endif
 }
-=======
+
 /* Called while the CPU is busy: a timer that wakes nobody. */
 void coop_tick_init(struct timer_list *timer, void (*fn)(struct timer_list *))
 {
@@ -396,7 +395,6 @@ void coop_tick_stop(struct timer_list *timer)
 	timer_shutdown_sync(timer);
 }
 EXPORT_SYMBOL_GPL(coop_tick_stop);
->>>>>>> f1bce59 (coop/overrun: name who overruns its slice the first time)
 
 static int coop_die(struct notifier_block *nb, unsigned long event, void *args)
 {

@@ -62,13 +62,10 @@ bool coop_yield_to(struct task_struct *task);
 void coop_raw_lock_init(raw_spinlock_t *lock);
 unsigned long coop_raw_lock(raw_spinlock_t *lock);
 void coop_raw_unlock(raw_spinlock_t *lock, unsigned long flags);
-<<<<<<< HEAD
 bool coop_bh_runner_dies(struct task_struct *task);
-=======
 void coop_tick_init(struct timer_list *timer, void (*fn)(struct timer_list *));
 void coop_tick_start(struct timer_list *timer, struct task_struct *task);
 void coop_tick_stop(struct timer_list *timer);
->>>>>>> f1bce59 (coop/overrun: name who overruns its slice the first time)
 int coop_die_register(void);
 void coop_die_unregister(void);
 
