@@ -27,6 +27,11 @@ run: modules ## the main job: real traffic through the sample driver, and the fi
 test: modules examples ## run all tests
 	@scripts/test
 
+.PHONY: debug-test
+debug-test: setup ## the tests without NIC under lockdep and other checkers of the kernel
+	@KERNEL=uml-debug scripts/build
+	@KERNEL=uml-debug selftests/run $(TESTS)
+
 .PHONY: bench
 bench: modules ## measure each figure beside its baseline, into build/bench.json
 	@scripts/bench

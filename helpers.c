@@ -13,6 +13,7 @@
 #include <linux/rcupdate.h>
 #include <linux/rtmutex.h>
 #include <linux/sched.h>
+#include <linux/sched/rt.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/stat.h>
 #include <linux/sched/task.h>
@@ -25,7 +26,7 @@
 #include "helpers.h"
 
 /* sys/percpu.rs looks at the preemption counter itself. */
-#if defined(CONFIG_X86_64) && defined(CONFIG_SMP) && !defined(CONFIG_PREEMPT_RT)
+#if defined(CONFIG_X86_64) && defined(CONFIG_SMP) && !defined(CONFIG_PREEMPT_RT) && !defined(CONFIG_UML)
 static_assert((u32)NMI_MASK == 0xf0000000);
 static_assert((u32)HARDIRQ_MASK == 0x0f000000);
 static_assert((u32)SOFTIRQ_OFFSET == 0x00000100);
@@ -267,10 +268,10 @@ bool coop_within_module(const void *addr, const struct module *mod)
 EXPORT_SYMBOL_GPL(coop_within_module);
 
 /* A lock class for each: lockdep sees domains that wait for each other in a circle. */
-void coop_baton_init(struct rt_mutex *lock, struct lock_class_key *key)
+void coop_baton_init(struct rt_mutex *lock, const char *name, struct lock_class_key *key)
 {
 	lockdep_register_key(key);
-	__rt_mutex_init(lock, "coop_baton", key);
+	__rt_mutex_init(lock, name, key);
 }
 EXPORT_SYMBOL_GPL(coop_baton_init);
 
@@ -279,6 +280,14 @@ void coop_baton_destroy(struct lock_class_key *key)
 	lockdep_unregister_key(key);
 }
 EXPORT_SYMBOL_GPL(coop_baton_destroy);
+
+#ifdef CONFIG_PROVE_LOCKING
+void coop_baton_will_lock(struct rt_mutex *lock)
+{
+	might_lock(lock);
+}
+EXPORT_SYMBOL_GPL(coop_baton_will_lock);
+#endif
 
 void coop_baton_lock(struct rt_mutex *lock)
 {

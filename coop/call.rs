@@ -93,6 +93,10 @@ impl<Q: Send + 'static, R: Send + 'static> Caller<Q, R> {
         let shared = self.sender.shared();
         let executor = &*shared.executor;
         let me = idle_task(executor.barred);
+        if !me.is_null() {
+            // To try a lock says nothing about the order of locks.
+            executor.baton.will_lock();
+        }
         if me.is_null() || !executor.baton.try_lock(me) {
             return apart(self.call_with(message, Patience::Killable, By::Caller));
         }
@@ -123,6 +127,7 @@ impl<Q: Send + 'static, R: Send + 'static> Caller<Q, R> {
     fn call_with(&self, message: Q, patience: Patience, by: By) -> Result<R> {
         let me = may_wait()?;
         let executor = &**self.sender.executor();
+        executor.baton.will_lock();
         if by == By::Caller && executor.bh && executor.shared {
             return self.call_bh(me, message, patience);
         }

@@ -125,7 +125,6 @@ pub struct Executor {
     /// A module whose coroutines are to be dropped; null when that is done.
     pub(crate) purging: AtomicPtr<Purge>,
     pub(crate) spin: crate::home::Spinning,
-    name: CString,
     pub(crate) news: News,
     #[pin]
     pub(crate) sampler: Sampler,
@@ -133,6 +132,8 @@ pub struct Executor {
     pub(crate) timers: Timers,
     #[pin]
     pub(crate) baton: Baton,
+    /// Dropped after the baton, which goes by it.
+    name: CString,
     /// Those who have to be told when the domain ends.
     #[pin]
     pub(crate) wards: SpinLock<KVec<Arc<dyn Ward>>>,
@@ -159,6 +160,7 @@ impl Executor {
         spin: crate::home::Spinning,
         slack: u64,
     ) -> impl PinInit<Self> {
+        let label = name.as_char_ptr();
         pin_init!(&this in Self {
             queue: CacheLine(WakeQueue::new()),
             runner: CacheLine(Runner {
@@ -196,7 +198,8 @@ impl Executor {
             news: News::new(),
             sampler <- Sampler::new(level == Level::Bh),
             timers <- Timers::new(slack),
-            baton <- Baton::new(),
+            // SAFETY: The bytes of `name` stay where they are, and go after the baton.
+            baton <- unsafe { Baton::new(label) },
             wards <- new_spinlock!(KVec::new(), "coop_wards"),
             exit <- ExitHook::new(),
             ended <- Completion::new(),

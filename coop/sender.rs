@@ -264,6 +264,8 @@ impl<T: Send> Sender<T> {
     /// [`PostErrorKind::Context`] where sleeping is not allowed; [`PostErrorKind::Deadlock`] inside
     /// a coroutine, where [`send`](Self::send) is to be used.
     pub fn post(&self, message: T) -> Result<(), PostError<T>> {
+        // For the receiver to make room.
+        self.executor().baton.would_lock();
         let mut sending = self.send(message);
         match block_on(Patience::Killable, &mut sending) {
             Ok(done) => done,

@@ -6,6 +6,7 @@
 # own (the kernel ignores the argument above).
 . "$(dirname "$0")/kernel/lib.sh"
 
+! grep -q 'User Mode Linux' /proc/cpuinfo || skip_all "a fault is the end of user-mode Linux"
 sysctl -q kernel.panic_on_oops=0
 begin 5 fault
 run_tests fault

@@ -7,8 +7,11 @@
 
 use super::ffi;
 use super::thread;
-use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering::*};
+#[cfg(not(any(CONFIG_DEBUG_RT_MUTEXES, CONFIG_DEBUG_LOCK_ALLOC)))]
+use core::sync::atomic::AtomicPtr;
+use core::sync::atomic::{AtomicBool, Ordering::*};
 use kernel::bindings::{self, task_struct};
+use kernel::ffi::c_char;
 use kernel::prelude::*;
 use kernel::types::Opaque;
 
@@ -30,14 +33,19 @@ unsafe impl Send for Baton {}
 unsafe impl Sync for Baton {}
 
 impl Baton {
-    /// A lock that nobody holds.
-    pub fn new() -> impl PinInit<Self> {
+    /// A lock that nobody holds. Lockdep calls it `name`.
+    ///
+    /// # Safety
+    ///
+    /// `name` ends in a zero byte, and stays for as long as the lock.
+    pub unsafe fn new(name: *const c_char) -> impl PinInit<Self> {
         pin_init!(&this in Self {
             lends: AtomicBool::new(true),
             key <- Opaque::uninit(),
             lock <- Opaque::ffi_init(|lock| {
-                // SAFETY: Both are pinned, and fit for `lockdep_register_key` and `rt_mutex_init`.
-                unsafe { ffi::coop_baton_init(lock, (&raw mut (*this.as_ptr()).key).cast()) }
+                // SAFETY: Both are pinned, and fit for `lockdep_register_key` and `rt_mutex_init`; the
+                // name per the function's contract.
+                unsafe { ffi::coop_baton_init(lock, name, (&raw mut (*this.as_ptr()).key).cast()) }
             }),
         })
     }
@@ -67,6 +75,30 @@ impl Baton {
         unsafe {
             let _ = me;
             bindings::rt_mutex_trylock(self.lock.get()) == 1
+        }
+    }
+
+    /// Tells lockdep that the caller is about to wait for whoever has the lock, even if it finds it
+    /// free, or somebody else is to take it: what the caller holds meanwhile comes before it. A lock
+    /// that is only tried says nothing of the kind. Task context; nothing without lockdep.
+    ///
+    /// Domains that wait for each other are found so, through whatever locks they do, before they
+    /// meet. Waits of coroutines are none of its business: their domains go on meanwhile.
+    #[inline(always)]
+    pub fn will_lock(&self) {
+        #[cfg(CONFIG_PROVE_LOCKING)]
+        // SAFETY: The lock is initialised.
+        unsafe {
+            ffi::coop_baton_will_lock(self.lock.get())
+        }
+    }
+
+    /// [`will_lock`](Self::will_lock) if the caller may wait for a domain at all. Any context.
+    #[inline(always)]
+    pub fn would_lock(&self) {
+        #[cfg(CONFIG_PROVE_LOCKING)]
+        if super::runner::may_wait().is_ok() {
+            self.will_lock();
         }
     }
 

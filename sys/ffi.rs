@@ -47,9 +47,12 @@ extern "C" {
     pub(super) fn coop_workqueue_create(name: *const c_char) -> *mut bindings::workqueue_struct;
     pub(super) fn coop_baton_init(
         lock: *mut bindings::rt_mutex,
+        name: *const c_char,
         key: *mut bindings::lock_class_key,
     );
     pub(super) fn coop_baton_destroy(key: *mut bindings::lock_class_key);
+    #[cfg(CONFIG_PROVE_LOCKING)]
+    pub(super) fn coop_baton_will_lock(lock: *mut bindings::rt_mutex);
     pub(super) fn coop_baton_lock(lock: *mut bindings::rt_mutex);
     pub(super) fn coop_baton_lock_killable(lock: *mut bindings::rt_mutex) -> c_int;
     pub(super) fn coop_owner_on_cpu(

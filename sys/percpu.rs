@@ -4,8 +4,9 @@
 //!
 //! In C these are one instruction each; from Rust each would be the call of a helper, with tracing
 //! prologue and return thunk about ten. So they are written out for x86-64, as
-//! `arch/x86/include/asm/{current,preempt,smp}.h` have them. Elsewhere, and on PREEMPT_RT, where
-//! the softirq count is not in the preemption counter, the helpers do it.
+//! `arch/x86/include/asm/{current,preempt,smp}.h` have them. Elsewhere, on PREEMPT_RT, where
+//! the softirq count is not in the preemption counter, and in user-mode Linux, whose CPUs are threads,
+//! the helpers do it.
 //!
 //! `helpers.c` asserts at build time that the masks are the kernel's.
 
@@ -16,14 +17,14 @@ use kernel::bindings;
 /// The current thread, or null in a softirq, hard interrupt or NMI.
 #[inline(always)]
 pub(super) fn current_task() -> *mut bindings::task_struct {
-    #[cfg(all(CONFIG_X86_64, CONFIG_SMP, not(CONFIG_PREEMPT_RT)))]
+    #[cfg(all(CONFIG_X86_64, CONFIG_SMP, not(any(CONFIG_PREEMPT_RT, CONFIG_UML))))]
     {
         if x86::preempt_count() & (x86::NMI | x86::HARDIRQ | x86::SOFTIRQ) != 0 {
             return core::ptr::null_mut();
         }
         x86::current()
     }
-    #[cfg(not(all(CONFIG_X86_64, CONFIG_SMP, not(CONFIG_PREEMPT_RT))))]
+    #[cfg(not(all(CONFIG_X86_64, CONFIG_SMP, not(any(CONFIG_PREEMPT_RT, CONFIG_UML)))))]
     // SAFETY: Reads per-CPU data of the current CPU only.
     unsafe {
         ffi::coop_current_task()
@@ -33,11 +34,11 @@ pub(super) fn current_task() -> *mut bindings::task_struct {
 /// Whether `task` is the current thread, and not in a softirq, hard interrupt or NMI.
 #[inline(always)]
 pub(super) fn is_current(task: *mut bindings::task_struct) -> bool {
-    #[cfg(all(CONFIG_X86_64, CONFIG_SMP, not(CONFIG_PREEMPT_RT)))]
+    #[cfg(all(CONFIG_X86_64, CONFIG_SMP, not(any(CONFIG_PREEMPT_RT, CONFIG_UML))))]
     {
         x86::is_current(task) && !x86::is_interrupt()
     }
-    #[cfg(not(all(CONFIG_X86_64, CONFIG_SMP, not(CONFIG_PREEMPT_RT))))]
+    #[cfg(not(all(CONFIG_X86_64, CONFIG_SMP, not(any(CONFIG_PREEMPT_RT, CONFIG_UML)))))]
     {
         !task.is_null() && current_task() == task
     }
@@ -50,7 +51,7 @@ pub(super) const IN_SOFTIRQ: usize = 1;
 /// halves (and interrupts) are on, and in a hard interrupt or NMI.
 #[inline(always)]
 pub(super) fn bh_runner() -> *mut bindings::task_struct {
-    #[cfg(all(CONFIG_X86_64, CONFIG_SMP, not(CONFIG_PREEMPT_RT)))]
+    #[cfg(all(CONFIG_X86_64, CONFIG_SMP, not(any(CONFIG_PREEMPT_RT, CONFIG_UML))))]
     {
         let count = x86::preempt_count();
         if count & (x86::NMI | x86::HARDIRQ) != 0
@@ -61,7 +62,7 @@ pub(super) fn bh_runner() -> *mut bindings::task_struct {
         let softirq = usize::from(count & x86::SOFTIRQ != 0);
         x86::current().wrapping_byte_add(softirq * IN_SOFTIRQ)
     }
-    #[cfg(not(all(CONFIG_X86_64, CONFIG_SMP, not(CONFIG_PREEMPT_RT))))]
+    #[cfg(not(all(CONFIG_X86_64, CONFIG_SMP, not(any(CONFIG_PREEMPT_RT, CONFIG_UML)))))]
     // SAFETY: Reads per-CPU data of the current CPU only.
     unsafe {
         ffi::coop_bh_runner()
@@ -71,7 +72,7 @@ pub(super) fn bh_runner() -> *mut bindings::task_struct {
 /// Whether and how a sender may run a `Bh` domain: see [`Place`].
 #[inline(always)]
 pub(super) fn sender_place() -> Place {
-    #[cfg(all(CONFIG_X86_64, CONFIG_SMP, not(CONFIG_PREEMPT_RT)))]
+    #[cfg(all(CONFIG_X86_64, CONFIG_SMP, not(any(CONFIG_PREEMPT_RT, CONFIG_UML))))]
     {
         let count = x86::preempt_count();
         if count & (x86::NMI | x86::HARDIRQ) != 0 || x86::irqs_disabled() {
@@ -98,7 +99,7 @@ pub(super) fn sender_place() -> Place {
             Place::BhOn
         }
     }
-    #[cfg(not(all(CONFIG_X86_64, CONFIG_SMP, not(CONFIG_PREEMPT_RT))))]
+    #[cfg(not(all(CONFIG_X86_64, CONFIG_SMP, not(any(CONFIG_PREEMPT_RT, CONFIG_UML)))))]
     // SAFETY: Reads per-CPU data of the current CPU and thread only.
     match unsafe { ffi::coop_sender_place() } {
         0 => Place::BhOn,
@@ -110,11 +111,11 @@ pub(super) fn sender_place() -> Place {
 /// Whether interrupts are off.
 #[inline(always)]
 pub(super) fn irqs_disabled() -> bool {
-    #[cfg(all(CONFIG_X86_64, CONFIG_SMP, not(CONFIG_PREEMPT_RT)))]
+    #[cfg(all(CONFIG_X86_64, CONFIG_SMP, not(any(CONFIG_PREEMPT_RT, CONFIG_UML))))]
     {
         x86::irqs_disabled()
     }
-    #[cfg(not(all(CONFIG_X86_64, CONFIG_SMP, not(CONFIG_PREEMPT_RT))))]
+    #[cfg(not(all(CONFIG_X86_64, CONFIG_SMP, not(any(CONFIG_PREEMPT_RT, CONFIG_UML)))))]
     // SAFETY: Reads the state of the current CPU only.
     unsafe {
         ffi::coop_irqs_disabled()
@@ -124,9 +125,9 @@ pub(super) fn irqs_disabled() -> bool {
 /// Has [`sender_place`] say "elsewhere" until [`bh_end`]. With bottom halves off.
 #[inline(always)]
 pub(super) fn bh_begin() {
-    #[cfg(all(CONFIG_X86_64, CONFIG_SMP, not(CONFIG_PREEMPT_RT)))]
+    #[cfg(all(CONFIG_X86_64, CONFIG_SMP, not(any(CONFIG_PREEMPT_RT, CONFIG_UML))))]
     x86::preempt_disable();
-    #[cfg(not(all(CONFIG_X86_64, CONFIG_SMP, not(CONFIG_PREEMPT_RT))))]
+    #[cfg(not(all(CONFIG_X86_64, CONFIG_SMP, not(any(CONFIG_PREEMPT_RT, CONFIG_UML)))))]
     // SAFETY: Pairs with `bh_end`.
     unsafe {
         ffi::coop_bh_begin()
@@ -136,12 +137,12 @@ pub(super) fn bh_begin() {
 /// See [`bh_begin`].
 #[inline(always)]
 pub(super) fn bh_end() {
-    #[cfg(all(CONFIG_X86_64, CONFIG_SMP, not(CONFIG_PREEMPT_RT)))]
+    #[cfg(all(CONFIG_X86_64, CONFIG_SMP, not(any(CONFIG_PREEMPT_RT, CONFIG_UML))))]
     {
         // Never due: bottom halves are off.
         let _ = x86::preempt_enable_no_resched();
     }
-    #[cfg(not(all(CONFIG_X86_64, CONFIG_SMP, not(CONFIG_PREEMPT_RT))))]
+    #[cfg(not(all(CONFIG_X86_64, CONFIG_SMP, not(any(CONFIG_PREEMPT_RT, CONFIG_UML)))))]
     // SAFETY: Pairs with `bh_begin`.
     unsafe {
         ffi::coop_bh_end()
@@ -151,11 +152,11 @@ pub(super) fn bh_end() {
 /// The current thread, where the caller knows that it is in task context.
 #[inline(always)]
 pub(super) fn this_task() -> *mut bindings::task_struct {
-    #[cfg(all(CONFIG_X86_64, CONFIG_SMP, not(CONFIG_PREEMPT_RT)))]
+    #[cfg(all(CONFIG_X86_64, CONFIG_SMP, not(any(CONFIG_PREEMPT_RT, CONFIG_UML))))]
     {
         x86::current()
     }
-    #[cfg(not(all(CONFIG_X86_64, CONFIG_SMP, not(CONFIG_PREEMPT_RT))))]
+    #[cfg(not(all(CONFIG_X86_64, CONFIG_SMP, not(any(CONFIG_PREEMPT_RT, CONFIG_UML)))))]
     {
         current_task()
     }
@@ -164,7 +165,7 @@ pub(super) fn this_task() -> *mut bindings::task_struct {
 /// Whether the scheduler has asked the current thread to give way, now or at the next tick.
 #[inline(always)]
 pub(super) fn need_resched() -> bool {
-    #[cfg(all(CONFIG_X86_64, CONFIG_SMP, not(CONFIG_PREEMPT_RT)))]
+    #[cfg(all(CONFIG_X86_64, CONFIG_SMP, not(any(CONFIG_PREEMPT_RT, CONFIG_UML))))]
     {
         const WANTED: usize =
             1 << bindings::TIF_NEED_RESCHED | 1 << bindings::TIF_NEED_RESCHED_LAZY;
@@ -173,7 +174,7 @@ pub(super) fn need_resched() -> bool {
         let flags = unsafe { (&raw const (*x86::current()).thread_info.flags).read_volatile() };
         flags & WANTED != 0
     }
-    #[cfg(not(all(CONFIG_X86_64, CONFIG_SMP, not(CONFIG_PREEMPT_RT))))]
+    #[cfg(not(all(CONFIG_X86_64, CONFIG_SMP, not(any(CONFIG_PREEMPT_RT, CONFIG_UML)))))]
     // SAFETY: Reads the current thread.
     unsafe {
         ffi::coop_need_resched()
@@ -183,7 +184,7 @@ pub(super) fn need_resched() -> bool {
 /// The current thread if it may sleep, else null.
 #[inline(always)]
 pub(super) fn sleepable_task() -> *mut bindings::task_struct {
-    #[cfg(all(CONFIG_X86_64, CONFIG_SMP, not(CONFIG_PREEMPT_RT)))]
+    #[cfg(all(CONFIG_X86_64, CONFIG_SMP, not(any(CONFIG_PREEMPT_RT, CONFIG_UML))))]
     {
         if x86::preempt_count() != 0 || x86::irqs_disabled() {
             return core::ptr::null_mut();
@@ -197,7 +198,7 @@ pub(super) fn sleepable_task() -> *mut bindings::task_struct {
         }
         task
     }
-    #[cfg(not(all(CONFIG_X86_64, CONFIG_SMP, not(CONFIG_PREEMPT_RT))))]
+    #[cfg(not(all(CONFIG_X86_64, CONFIG_SMP, not(any(CONFIG_PREEMPT_RT, CONFIG_UML)))))]
     // SAFETY: Reads per-CPU data of the current CPU only.
     unsafe {
         if ffi::coop_context() == 0 {
@@ -211,7 +212,7 @@ pub(super) fn sleepable_task() -> *mut bindings::task_struct {
 /// [`sleepable_task`] if that has no preemption notifier, and `barred` is 0; else null.
 #[inline(always)]
 pub(super) fn idle_task(barred: usize) -> *mut bindings::task_struct {
-    #[cfg(all(CONFIG_X86_64, CONFIG_SMP, not(CONFIG_PREEMPT_RT)))]
+    #[cfg(all(CONFIG_X86_64, CONFIG_SMP, not(any(CONFIG_PREEMPT_RT, CONFIG_UML))))]
     {
         if x86::irqs_disabled() {
             return core::ptr::null_mut();
@@ -230,7 +231,7 @@ pub(super) fn idle_task(barred: usize) -> *mut bindings::task_struct {
         }
         task
     }
-    #[cfg(not(all(CONFIG_X86_64, CONFIG_SMP, not(CONFIG_PREEMPT_RT))))]
+    #[cfg(not(all(CONFIG_X86_64, CONFIG_SMP, not(any(CONFIG_PREEMPT_RT, CONFIG_UML)))))]
     {
         let task = sleepable_task();
         // SAFETY: The current thread is valid.
@@ -245,7 +246,7 @@ pub(super) fn idle_task(barred: usize) -> *mut bindings::task_struct {
 /// in an NMI (nothing disabled).
 #[inline(always)]
 pub(super) fn sender_enter() -> Option<(usize, bool)> {
-    #[cfg(all(CONFIG_X86_64, CONFIG_SMP, not(CONFIG_PREEMPT_RT)))]
+    #[cfg(all(CONFIG_X86_64, CONFIG_SMP, not(any(CONFIG_PREEMPT_RT, CONFIG_UML))))]
     {
         let count = x86::preempt_count();
         if count & (x86::NMI | x86::HARDIRQ | x86::SOFTIRQ) == 0 {
@@ -259,7 +260,7 @@ pub(super) fn sender_enter() -> Option<(usize, bool)> {
         let kind = if count & x86::HARDIRQ != 0 { 2 } else { 1 };
         Some((3usize.wrapping_mul(x86::cpu()).wrapping_add(kind), false))
     }
-    #[cfg(not(all(CONFIG_X86_64, CONFIG_SMP, not(CONFIG_PREEMPT_RT))))]
+    #[cfg(not(all(CONFIG_X86_64, CONFIG_SMP, not(any(CONFIG_PREEMPT_RT, CONFIG_UML)))))]
     {
         // SAFETY: Paired with `sender_exit` unless it returns `UINT_MAX`.
         let index = unsafe { ffi::coop_sender_enter() };
@@ -270,7 +271,7 @@ pub(super) fn sender_enter() -> Option<(usize, bool)> {
 /// [`sender_enter`] for threads; `None` (nothing disabled) elsewhere.
 #[inline(always)]
 pub(super) fn sender_enter_thread() -> Option<usize> {
-    #[cfg(all(CONFIG_X86_64, CONFIG_SMP, not(CONFIG_PREEMPT_RT)))]
+    #[cfg(all(CONFIG_X86_64, CONFIG_SMP, not(any(CONFIG_PREEMPT_RT, CONFIG_UML))))]
     {
         if x86::preempt_count() & (x86::NMI | x86::HARDIRQ | x86::SOFTIRQ) != 0 {
             return None;
@@ -278,7 +279,7 @@ pub(super) fn sender_enter_thread() -> Option<usize> {
         x86::preempt_disable();
         Some(3usize.wrapping_mul(x86::cpu()))
     }
-    #[cfg(not(all(CONFIG_X86_64, CONFIG_SMP, not(CONFIG_PREEMPT_RT))))]
+    #[cfg(not(all(CONFIG_X86_64, CONFIG_SMP, not(any(CONFIG_PREEMPT_RT, CONFIG_UML)))))]
     {
         let (index, is_task) = sender_enter()?;
         if !is_task {
@@ -296,11 +297,11 @@ pub(super) fn sender_enter_thread() -> Option<usize> {
 /// Called once for each `Some` of `sender_enter`, on the same CPU.
 #[inline(always)]
 pub(super) unsafe fn sender_exit() {
-    #[cfg(all(CONFIG_X86_64, CONFIG_SMP, not(CONFIG_PREEMPT_RT)))]
+    #[cfg(all(CONFIG_X86_64, CONFIG_SMP, not(any(CONFIG_PREEMPT_RT, CONFIG_UML))))]
     if x86::preempt_enable_no_resched() {
         preempt();
     }
-    #[cfg(not(all(CONFIG_X86_64, CONFIG_SMP, not(CONFIG_PREEMPT_RT))))]
+    #[cfg(not(all(CONFIG_X86_64, CONFIG_SMP, not(any(CONFIG_PREEMPT_RT, CONFIG_UML)))))]
     // SAFETY: Per the function's contract.
     unsafe {
         ffi::coop_sender_exit()
@@ -308,7 +309,7 @@ pub(super) unsafe fn sender_exit() {
 }
 
 /// Preemption was enabled again, and is due.
-#[cfg(all(CONFIG_X86_64, CONFIG_SMP, not(CONFIG_PREEMPT_RT)))]
+#[cfg(all(CONFIG_X86_64, CONFIG_SMP, not(any(CONFIG_PREEMPT_RT, CONFIG_UML))))]
 #[cold]
 fn preempt() {
     // SAFETY: Only schedules.
@@ -330,7 +331,7 @@ pub(super) fn cycles() -> u64 {
     }
 }
 
-#[cfg(all(CONFIG_X86_64, CONFIG_SMP, not(CONFIG_PREEMPT_RT)))]
+#[cfg(all(CONFIG_X86_64, CONFIG_SMP, not(any(CONFIG_PREEMPT_RT, CONFIG_UML))))]
 mod x86 {
     use core::arch::asm;
     use kernel::bindings;

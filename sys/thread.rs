@@ -7,7 +7,9 @@
 
 use super::ffi;
 use core::ptr::NonNull;
-use core::sync::atomic::{fence, AtomicI32, AtomicU32, Ordering::*};
+#[cfg(not(CONFIG_DEBUG_ATOMIC_SLEEP))]
+use core::sync::atomic::fence;
+use core::sync::atomic::{AtomicI32, AtomicU32, Ordering::*};
 use kernel::bindings;
 use kernel::ffi::{c_int, c_void};
 use kernel::prelude::*;

@@ -22,6 +22,8 @@ mod bh_load;
 mod builder;
 #[path = "calls.rs"]
 mod calls;
+#[path = "checkers.rs"]
+mod checkers;
 #[path = "contexts.rs"]
 mod contexts;
 #[path = "delivery.rs"]
@@ -108,6 +110,7 @@ static GROUPS: &[&[Test]] = &[
     room::TESTS,
     calls::TESTS,
     answers::TESTS,
+    checkers::TESTS,
     inline::TESTS,
     inline_ends::TESTS,
     bh::TESTS,
