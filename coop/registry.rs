@@ -11,6 +11,7 @@ use kernel::bindings::task_struct;
 use kernel::debugfs::{Dir, File};
 use kernel::prelude::*;
 use kernel::sync::{global_lock, Arc};
+use kernel::workqueue::{impl_has_work, new_work, Work, WorkItem};
 
 /// A domain, from when it starts until it has ended.
 struct Running {
@@ -25,7 +26,8 @@ struct Running {
 }
 
 /// Bytes that the registry takes for a domain.
-pub(crate) const ENTRY_BYTES: usize = core::mem::size_of::<Running>();
+pub(crate) const ENTRY_BYTES: usize =
+    core::mem::size_of::<Running>() + core::mem::size_of::<Ending>();
 
 struct All {
     running: KVec<Running>,
@@ -45,8 +47,29 @@ global_lock! {
 /// Ends domains for those who cannot wait for it.
 static LATER: StaticQueue = StaticQueue::new();
 
+/// The end of a domain, as a work item. It is there before it is needed: where that is, under a raw
+/// lock or in an interrupt, PREEMPT_RT allows no allocation.
+#[pin_data]
+struct Ending {
+    id: u64,
+    #[pin]
+    work: Work<Ending>,
+}
+
+impl_has_work! {
+    impl HasWork<Self> for Ending { self.work }
+}
+
+impl WorkItem for Ending {
+    type Pointer = Pin<KBox<Ending>>;
+
+    fn run(this: Pin<KBox<Ending>>) {
+        remove(Entry(this));
+    }
+}
+
 /// Stands for a running domain, until it is [removed](remove).
-pub(crate) struct Entry(u64);
+pub(crate) struct Entry(Pin<KBox<Ending>>);
 
 /// Called once, when this module is loaded.
 pub(crate) fn init() -> Result {
@@ -100,9 +123,13 @@ pub(crate) fn add(
         }),
         GFP_KERNEL,
     )?;
+    let id = all.next_id;
+    let ending = KBox::pin_init(
+        pin_init!(Ending { id, work <- new_work!("coop_ending") }),
+        GFP_KERNEL,
+    )?;
     executor.spin.starting();
     home.start();
-    let id = all.next_id;
     all.next_id = id.wrapping_add(1);
     all.running.push(
         Running {
@@ -115,7 +142,7 @@ pub(crate) fn add(
         },
         GFP_KERNEL,
     )?;
-    Ok(Entry(id))
+    Ok(Entry(ending))
 }
 
 /// Ends the first domain for which `choose` holds; `false` if there is none.
@@ -129,6 +156,7 @@ fn end(choose: impl Fn(&Running) -> bool) -> bool {
         (running.id, running.executor.clone(), home)
     };
     // The lock is not held meanwhile: a destructor may end another domain.
+    executor.baton.will_lock();
     executor.stop();
     // A thread that had no time to begin never does.
     drop(home);
@@ -146,15 +174,12 @@ fn end(choose: impl Fn(&Running) -> bool) -> bool {
 
 /// Ends a domain. Task context, sleeps.
 pub(crate) fn remove(entry: Entry) {
-    end(|r| r.id == entry.0);
+    end(|r| r.id == entry.0.id);
 }
 
-/// Ends a domain soon, by a work item.
+/// Ends a domain soon, by a work item. Any context but NMI.
 pub(crate) fn remove_later(entry: Entry) {
-    let id = entry.0;
-    if LATER.spawn(move || remove(Entry(id))).is_err() {
-        pr_err!("no memory to end a domain with; it ends with its module\n");
-    }
+    LATER.enqueue(entry.0);
 }
 
 /// Ends what a module leaves behind, before its code goes.

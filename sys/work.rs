@@ -9,7 +9,7 @@ use core::ptr;
 use core::sync::atomic::{AtomicPtr, Ordering};
 use kernel::bindings;
 use kernel::prelude::*;
-use kernel::workqueue::Queue;
+use kernel::workqueue::{Queue, RawWorkItem};
 
 /// An unbound workqueue for a static, between [`create`](Self::create) and
 /// [`destroy`](Self::destroy).
@@ -37,17 +37,16 @@ impl StaticQueue {
         Ok(())
     }
 
-    /// Has `f` run soon, where it may sleep. Any context but NMI. `ENOMEM`, `ENODEV`.
+    /// Has `item` run soon, where it may sleep. Any context but NMI.
     ///
-    /// Not to be called at the same time as [`destroy`](Self::destroy).
-    pub fn spawn(&self, f: impl FnOnce() + Send + 'static) -> Result {
+    /// Not before [`create`](Self::create), nor at the same time as [`destroy`](Self::destroy).
+    pub fn enqueue(&self, item: impl RawWorkItem<0, EnqueueOutput = ()> + Send + 'static) {
         let raw = self.0.load(Ordering::Acquire);
-        if raw.is_null() {
-            return Err(ENODEV);
+        if !raw.is_null() {
+            // SAFETY: By the invariant it is a workqueue, and it is not being destroyed.
+            let queue: &Queue = unsafe { Queue::from_raw(raw) };
+            queue.enqueue(item);
         }
-        // SAFETY: By the invariant it is a workqueue, and it is not being destroyed.
-        let queue: &Queue = unsafe { Queue::from_raw(raw) };
-        Ok(queue.try_spawn(GFP_ATOMIC, f)?)
     }
 
     /// Waits for all work, and destroys the workqueue. Task context, sleeps.
