@@ -30,7 +30,7 @@ test: modules examples ## run all tests
 .PHONY: debug-test
 debug-test: setup ## the tests without NIC under lockdep and other checkers of the kernel
 	@KERNEL=uml-debug scripts/build
-	@KERNEL=uml-debug selftests/run $(TESTS)
+	@KERNEL=uml-debug selftests/run $(or $(TESTS),checkers sched calls inline sync.sh priority)
 
 .PHONY: bench
 bench: modules ## measure each figure beside its baseline, into build/bench.json
