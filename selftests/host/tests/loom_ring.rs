@@ -12,6 +12,14 @@ use loom::alloc::Track;
 use loom::sync::Arc;
 use loom::thread;
 
+/// Whether there is a value, which must be the one after those before.
+fn is_next(value: Option<Track<usize>>, next: &mut usize) -> bool {
+    let Some(value) = value else { return false };
+    assert_eq!(value.into_inner(), *next);
+    *next += 1;
+    true
+}
+
 model! {
     /// Three values through two slots: both sides wait for each other's index, a slot is used
     /// twice, the indices wrap.
@@ -28,16 +36,10 @@ model! {
         });
         let mut next = 0;
         for _ in 0..2 {
-            if let Some(value) = rx.pop() {
-                assert_eq!(value.into_inner(), next);
-                next += 1;
-            }
+            is_next(rx.pop(), &mut next);
         }
         let sent = producer.join().unwrap();
-        while let Some(value) = rx.pop() {
-            assert_eq!(value.into_inner(), next);
-            next += 1;
-        }
+        while is_next(rx.pop(), &mut next) {}
         assert_eq!(next, sent);
     }
     publish: "ring.publish",
@@ -62,17 +64,11 @@ model! {
         let mut rx = Polling::from(rx);
         let mut next = 0;
         for _ in 0..2 {
-            if let Some(value) = rx.pop() {
-                assert_eq!(value.into_inner(), next);
-                next += 1;
-            }
+            is_next(rx.pop(), &mut next);
         }
         let sent = producer.join().unwrap();
         let mut rx = Consumer::from(rx);
-        while let Some(value) = rx.pop() {
-            assert_eq!(value.into_inner(), next);
-            next += 1;
-        }
+        while is_next(rx.pop(), &mut next) {}
         assert_eq!(next, sent);
     }
     publish_polled: "ring.publish",
@@ -93,16 +89,10 @@ model! {
         let mut rx = Polling::from(rx);
         let mut next = 0;
         for _ in 0..2 {
-            if let Some(value) = rx.pop() {
-                assert_eq!(value.into_inner(), next);
-                next += 1;
-            }
+            is_next(rx.pop(), &mut next);
         }
         let sent = producer.join().unwrap();
-        while let Some(value) = rx.pop() {
-            assert_eq!(value.into_inner(), next);
-            next += 1;
-        }
+        while is_next(rx.pop(), &mut next) {}
         assert_eq!(next, sent);
     }
     publish_parts: "ring.publish",
