@@ -68,6 +68,17 @@ fn round_robin(log: &mut Log) -> Result {
     trace.is(log, &[10, 11, 10, 11, 20, 21, 20, 21])
 }
 
+/// Three of normal priority, which note 2.
+fn others(domain: &Domain, trace: &Arc<Trace>) -> Result {
+    for _ in 0..3 {
+        let trace = trace.clone();
+        domain
+            .spawn(c"normal", async move { trace.add(2) })?
+            .detach();
+    }
+    Ok(())
+}
+
 /// It does not wait for the round of the others to end.
 fn cuts_in(log: &mut Log) -> Result {
     let domain = domain(c"priority")?;
@@ -83,12 +94,7 @@ fn cuts_in(log: &mut Log) -> Result {
         Ok::<(), Error>(())
     };
     domain.spawn(c"spawner", spawner)?.detach();
-    for _ in 0..3 {
-        let trace = trace.clone();
-        domain
-            .spawn(c"normal", async move { trace.add(2) })?
-            .detach();
-    }
+    others(&domain, &trace)?;
     drop(held);
     trace.is(log, &[0, 1, 2, 2, 2])
 }
@@ -114,12 +120,7 @@ fn woken_cuts_in(log: &mut Log) -> Result {
         waker.wake_by_ref();
     };
     domain.spawn(c"wakes", wakes)?.detach();
-    for _ in 0..3 {
-        let trace = trace.clone();
-        domain
-            .spawn(c"normal", async move { trace.add(2) })?
-            .detach();
-    }
+    others(&domain, &trace)?;
     drop(held);
     trace.is(log, &[0, 1, 2, 2, 2])
 }
