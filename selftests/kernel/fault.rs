@@ -22,7 +22,8 @@ pub(crate) const TESTS: &[Test] = &[
     ("fault.of_a_bh_domain_under_its_caller", bh_under_caller),
 ];
 
-/// Dies.
+/// Dies. Whoever runs the domain dies with it, so callers that are to be told of it leave the
+/// domain to its home thread.
 fn die() {
     panic!("on purpose: a test of coop_domain");
 }
@@ -56,7 +57,7 @@ fn those_who_wait(log: &mut Log) -> Result {
     let mut threads = KVec::new();
     for i in 0..4 {
         let caller = caller.clone();
-        let thread = Worker::start(None, move || caller.call(i))?;
+        let thread = Worker::start(None, move || caller.call_by_home(i))?;
         check!(log, thread.sleeps());
         threads.push(thread, GFP_KERNEL)?;
     }
@@ -114,7 +115,7 @@ fn drop_waits(log: &mut Log) -> Result {
             forever().await;
         };
         domain.spawn(c"keeper", keeper)?.detach();
-        let thread = Worker::start(None, move || caller.call(1))?;
+        let thread = Worker::start(None, move || caller.call_by_home(1))?;
         check!(log, taken.wait());
         domain.spawn(c"dies", async { die() })?.detach();
         check_eq!(log, thread.join(LONG), Some(Err(EOWNERDEAD)));
@@ -173,7 +174,7 @@ fn replies_in_other_hands(log: &mut Log) -> Result {
     let mut threads = KVec::new();
     for i in 0..2 {
         let caller = caller.clone();
-        let thread = Worker::start(None, move || caller.call(i).map(|r| r.value))?;
+        let thread = Worker::start(None, move || caller.call_by_home(i).map(|r| r.value))?;
         threads.push(thread, GFP_KERNEL)?;
     }
     check!(log, taken.wait());
