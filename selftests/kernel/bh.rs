@@ -236,8 +236,9 @@ fn later(log: &mut Log) -> Result {
         }
     };
     domain.spawn(c"later", server)?.detach();
-    settle(&domain)?;
     for (n, at) in sys::ANY.into_iter().cycle().take(45).enumerate() {
+        // The home thread has answered the one before, and may be about to leave yet.
+        settle(&domain)?;
         let c = caller.clone();
         let thread = Worker::start(None, move || (c.call(0).is_ok(), sys::me()))?;
         check!(log, begun.reaches(n + 1));

@@ -339,8 +339,10 @@ impl Future for Nested {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        // Counted first: who finds the waker finds the count.
+        let polls = self.0.polls.fetch_add(1, AcqRel) + 1;
         *self.0.waker.lock() = Some(cx.waker().clone());
-        if self.0.polls.fetch_add(1, AcqRel) + 1 >= self.1 {
+        if polls >= self.1 {
             Poll::Ready(())
         } else {
             Poll::Pending

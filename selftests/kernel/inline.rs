@@ -311,6 +311,8 @@ fn somebody_else(log: &mut Log) -> Result {
             .into_iter()
             .enumerate()
         {
+            // The home thread may be about to leave yet.
+            settle(&w.domain)?;
             let c = w.slow.clone();
             let thread = Worker::start(None, move || c.call(1).map(drop))?;
             check!(log, thread.sleeps(), "{at:?}");

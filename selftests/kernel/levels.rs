@@ -180,10 +180,9 @@ fn calls(log: &mut Log) -> Result {
     for n in [6, 2, 4] {
         let callers = callers.clone();
         let thread = Worker::start(None, move || callers.at(level(n)?).call(n))?;
+        check!(log, thread.sleeps());
         threads.push((n, thread), GFP_KERNEL)?;
     }
-    // They have called, and wait.
-    sys::sleep_ms(50);
     let t = trace.clone();
     let server = async move {
         while let Some(request) = requests.recv().await {
