@@ -270,11 +270,7 @@ fn slice_ends(log: &mut Log) -> Result {
     settle(&domain)?;
     let yields = domain.stats().polls();
     // Two that pass at once, when somebody else has had the CPU, are as good as one.
-    check!(
-        log,
-        yields >= TICKS / 2,
-        "{yields} polls in {TICKS} ticks"
-    );
+    check!(log, yields >= TICKS / 2, "{yields} polls in {TICKS} ticks");
     check!(log, looks > yields * 10, "{looks} looks, {yields} polls");
     Ok(())
 }
