@@ -16,7 +16,7 @@ works() { insmod "$KO" && dmesg | grep -q "coop_external: the sum of 1 to 100 is
 check "it loads, and works" works
 refuses() { ! rmmod coop_domain 2>/dev/null; }
 check "coop_domain.ko stays as long as it is there" refuses
-goes() { rmmod coop_external && unload && ! ps -e -o comm | grep -q '^coop/'; }
+goes() { rmmod coop_external && unload && no_home_threads; }
 check "it goes, with its home thread" goes
 check "the kernel log is clean" dmesg_is_clean
 TOP=$SELFTESTS/..

@@ -24,7 +24,7 @@ refuses_to_go()
 }
 domains() { [ "$(find "$DEBUGFS/coop_domain" -mindepth 1 -maxdepth 1 | wc -l)" = "$1" ]; }
 threads() { [ "$(ps -e -o comm | grep -c '^coop/')" = "$1" ]; }
-nothing_left() { domains 0 && threads 0; }
+nothing_left() { domains 0 && no_home_threads; }
 
 check "coop_domain.ko stays while a driver is loaded" refuses_to_go coop_domain
 

@@ -27,6 +27,6 @@ check "debugfs: the longest poll took its time" is longest_poll_ns -ge 25000000
 home() { ps -e -o comm | grep -q "^coop/seen$"; }
 check "the home thread is seen by its name" home
 check "the modules can be unloaded" unload
-gone() { [ ! -e "$DIR" ] && ! home; }
+gone() { [ ! -e "$DIR" ] && no_home_threads; }
 check "with them, files and threads are gone" gone
 ktap_finished

@@ -28,7 +28,7 @@ works()
 for name in "${recipes[@]}"; do
 	check "$name" works "$name"
 done
-goes() { rmmod coop_cookbook && unload && ! ps -e -o comm | grep -q '^coop/'; }
+goes() { rmmod coop_cookbook && unload && no_home_threads; }
 check "it goes, and no home thread is left" goes
 check "the kernel log is clean" dmesg_is_clean
 ktap_finished

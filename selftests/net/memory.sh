@@ -73,6 +73,7 @@ no_open()
 }
 check "the interface does not go up without buffers, and does with them" no_open
 
+drops_more_than() { [ "$(counter coop tx_dropped)" -gt "$1" ]; }
 # Up, but no frame can be mapped: each is given up, and counted.
 no_frames()
 {
@@ -81,7 +82,7 @@ no_frames()
 	hog
 	[ "$(mapped)" -gt 2000 ] || { echo "# only $(mapped) are mapped"; return 1; }
 	python3 "$HERE/frames.py" blast coop "$PEER_IP" &
-	sleep 2
+	wait_for 20 drops_more_than "$sent"
 	kill $!
 	wait $!
 	dropped=$(($(counter coop tx_dropped) - sent))

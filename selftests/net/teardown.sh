@@ -129,7 +129,7 @@ nothing_left()
 	unload_driver || return
 	[ ! -e "$PCI/devices/$COOP_PCI/driver" ] || return
 	[ "$(<"$PCI/devices/$COOP_PCI/enable")" = 0 ] || { echo "# still enabled"; return 1; }
-	! pgrep -f '^\[coop/e1000' || return
+	no_home_threads || return
 	rmmod coop_domain
 }
 check "nothing is left when the driver is unloaded" nothing_left
