@@ -7,7 +7,7 @@
 cp "$TOP/scripts/vng-init" "$share/vng-init"
 options=(--disable-microvm --run "$release" --cpus "$cpus" --memory "${mem}M"
 	--rwdir "/run/coop=$share" --overlay-rwdir /root --overlay-rwdir /mnt
-	--append "oops=panic quiet loglevel=1 $append"
+	--append "oops=panic quiet loglevel=1 $clocks $append"
 	--qemu-opts="${wires[*]}")
 [ "$accel" = kvm ] || options+=(--disable-kvm)
 [ -z "$icount" ] || fail 125 "--icount needs the direct boot: leave out --vng"
