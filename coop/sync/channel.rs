@@ -2,207 +2,21 @@
 
 //! A bounded queue from coroutines to coroutines of one domain.
 
-use super::bound::{poll_take, Bound, Lendable, Local, Seat};
+use super::bound::{poll_take, Bound, Lendable, Seat, Wake};
+use super::store::{Refusal, Slot, Store};
 use crate::domain::Handle;
-use core::cell::{Cell, UnsafeCell};
+use core::cell::UnsafeCell;
 use core::future::Future;
 use core::mem::MaybeUninit;
 use core::pin::Pin;
 use core::task::{Context, Poll};
 use kernel::prelude::*;
 
-/// A ring of messages; and, while somebody waits, permits: who has one of `room` may write to the
-/// tail, who has one of `items` may read at the head. While nobody does, the permits are not kept:
-/// the positions say it all.
-///
-/// # Invariants
-///
-/// - The slots from `head` to the tail, which wrap, are initialised. Those are `capacity` at most,
-///   which is not more than there are slots; there are `mask + 1`, a power of two.
-/// - Unless `busy`, nobody waits, nobody has a permit, and it is not closed. Then the tail is
-///   `readable`, and `writable` is where it comes to when there is no more room.
-/// - While `busy`, the tail is `tail`, and `readable` and `writable` are equal to `head`, so that no
-///   message is read or written without a permit. `tail - head` is the number of permits of `items`,
-///   taken or not; that and the permits of `room`, taken or not, are the capacity at most.
-/// - When `closed`, nobody waits.
-struct State<T> {
-    head: Cell<u32>,
-    readable: Cell<u32>,
-    writable: Cell<u32>,
-    mask: u32,
-    tail: Cell<u32>,
-    capacity: u32,
-    busy: Cell<bool>,
-    closed: Cell<bool>,
-    slots: KVec<UnsafeCell<MaybeUninit<T>>>,
-    room: Local,
-    items: Local,
-}
+/// What coroutines of the domain share.
+type State<T> = Store<T, KVec<Slot<T>>, Wake>;
 
 // SAFETY: Permits, numbers and messages; all of them may be sent.
 unsafe impl<T: Send> Lendable for State<T> {}
-
-impl<T> State<T> {
-    /// Where the next message is written.
-    fn tail(&self) -> u32 {
-        if self.busy.get() {
-            self.tail.get()
-        } else {
-            self.readable.get()
-        }
-    }
-
-    fn len(&self) -> u32 {
-        self.tail().wrapping_sub(self.head.get())
-    }
-
-    #[inline(always)]
-    fn slot(&self, position: u32) -> *mut MaybeUninit<T> {
-        let index = (position & self.mask) as usize;
-        // SAFETY: By the type's invariant there are `mask + 1` slots.
-        unsafe { self.slots.get_unchecked(index) }.get()
-    }
-
-    /// Whether a message may be [written](Self::write_open) without a permit.
-    #[inline(always)]
-    fn is_open(&self) -> bool {
-        self.readable != self.writable
-    }
-
-    /// # Safety
-    ///
-    /// [`is_open`](Self::is_open).
-    #[inline(always)]
-    unsafe fn write_open(&self, message: T) {
-        let tail = self.readable.get();
-        // SAFETY: They are equal when it is busy, or there is no room: so there is.
-        unsafe { (*self.slot(tail)).write(message) };
-        // INVARIANT: As above.
-        self.readable.set(tail.wrapping_add(1));
-    }
-
-    /// Whether a message may be [read](Self::read_filled) without a permit.
-    #[inline(always)]
-    fn is_filled(&self) -> bool {
-        self.head != self.readable
-    }
-
-    /// # Safety
-    ///
-    /// [`is_filled`](Self::is_filled).
-    #[inline(always)]
-    unsafe fn read_filled(&self) -> T {
-        let head = self.head.get();
-        // SAFETY: They are equal when it is busy, or there is no message: so there is.
-        let message = unsafe { (*self.slot(head)).assume_init_read() };
-        // INVARIANT: There is room for one more.
-        self.head.set(head.wrapping_add(1));
-        self.writable.set(self.writable.get().wrapping_add(1));
-        message
-    }
-
-    /// Keeps permits from now on.
-    fn engage(&self) {
-        if !self.busy.get() {
-            let len = self.len();
-            // INVARIANT: Nobody had a permit, or waited.
-            self.tail.set(self.readable.get());
-            self.busy.set(true);
-            self.items.reset(len);
-            self.room.reset(self.capacity.wrapping_sub(len));
-            self.readable.set(self.head.get());
-            self.writable.set(self.head.get());
-        }
-    }
-
-    /// Keeps permits no longer, if nobody has one and nobody waits.
-    fn settle(&self) {
-        let len = self.len();
-        if self.busy.get()
-            && !self.closed.get()
-            && self.items.is_at_rest(len)
-            && self.room.is_at_rest(self.capacity.wrapping_sub(len))
-        {
-            // INVARIANT: All permits are there for whoever comes.
-            self.busy.set(false);
-            self.readable.set(self.tail.get());
-            self.writable
-                .set(self.head.get().wrapping_add(self.capacity));
-        }
-    }
-
-    /// Writes a message, in exchange for a permit of `room`.
-    ///
-    /// # Safety
-    ///
-    /// It is busy, and the caller has taken the permit.
-    unsafe fn put(&self, message: T) {
-        let tail = self.tail.get();
-        // SAFETY: With a permit of `room` the slot at the tail is free; no reference to it lives.
-        unsafe { (*self.slot(tail)).write(message) };
-        // INVARIANT: A permit of `room` becomes one of `items`.
-        self.tail.set(tail.wrapping_add(1));
-        self.items.give(1);
-        self.settle();
-    }
-
-    /// Reads a message, in exchange for a permit of `items`.
-    ///
-    /// # Safety
-    ///
-    /// It is busy, and the caller has taken the permit.
-    unsafe fn get(&self) -> T {
-        let head = self.head.get();
-        // SAFETY: With a permit of `items` the slot at the head is initialised; it is read once.
-        let message = unsafe { (*self.slot(head)).assume_init_read() };
-        let head = head.wrapping_add(1);
-        // INVARIANT: Still busy. A permit of `items` becomes one of `room`.
-        self.head.set(head);
-        self.readable.set(head);
-        self.writable.set(head);
-        self.room.give(1);
-        self.settle();
-        message
-    }
-
-    /// Sends, while permits are kept or there is no room.
-    #[cold]
-    #[inline(never)]
-    fn try_put(&self, message: T) -> Result<(), Unsent<T>> {
-        let error = if self.closed.get() {
-            ECANCELED
-        } else if self.busy.get() && self.room.try_take(1) {
-            // SAFETY: The permit was just taken.
-            unsafe { self.put(message) };
-            return Ok(());
-        } else {
-            EBUSY
-        };
-        Err(Unsent { error, message })
-    }
-
-    /// Receives, while permits are kept or there is nothing.
-    #[cold]
-    #[inline(never)]
-    fn try_get(&self) -> Result<T> {
-        if self.busy.get() && self.items.try_take(1) {
-            // SAFETY: The permit was just taken.
-            return Ok(unsafe { self.get() });
-        }
-        Err(if self.closed.get() { ECANCELED } else { EBUSY })
-    }
-}
-
-impl<T> Drop for State<T> {
-    fn drop(&mut self) {
-        let (mut head, tail) = (self.head.get(), self.tail());
-        while head != tail {
-            // SAFETY: Initialised by the type's invariant; dropped once. Nobody else is there.
-            unsafe { (*self.slot(head)).assume_init_drop() };
-            head = head.wrapping_add(1);
-        }
-    }
-}
 
 /// A bounded queue of messages.
 ///
@@ -225,23 +39,8 @@ impl<T: Send> Channel<T> {
         for _ in 0..count {
             slots.push(UnsafeCell::new(MaybeUninit::uninit()), GFP_KERNEL)?;
         }
-        // INVARIANT: No messages; nobody is there yet.
-        Ok(Channel(Bound::new(
-            domain.executor().clone(),
-            State {
-                head: Cell::new(0),
-                readable: Cell::new(0),
-                writable: Cell::new(capacity),
-                mask: count.wrapping_sub(1),
-                tail: Cell::new(0),
-                capacity,
-                busy: Cell::new(false),
-                closed: Cell::new(false),
-                slots,
-                room: Local::new(0),
-                items: Local::new(0),
-            },
-        )))
+        let state = State::new(slots, capacity).ok_or(EINVAL)?;
+        Ok(Channel(Bound::new(domain.executor().clone(), state)))
     }
 
     /// Sends without waiting. About 20 instructions; does not sleep or allocate.
@@ -256,7 +55,10 @@ impl<T: Send> Channel<T> {
                 unsafe { state.write_open(message) };
                 Ok(())
             }
-            Ok(state) => state.try_put(message),
+            Ok(state) => state.try_put(message).map_err(|(refusal, message)| Unsent {
+                error: refusal.into(),
+                message,
+            }),
             Err(error) => Err(Unsent { error, message }),
         }
     }
@@ -286,7 +88,7 @@ impl<T: Send> Channel<T> {
             // SAFETY: It is filled.
             Ok(unsafe { state.read_filled() })
         } else {
-            state.try_get()
+            Ok(state.try_get()?)
         }
     }
 
@@ -306,13 +108,7 @@ impl<T: Send> Channel<T> {
     /// Refuses messages from now on, those of senders that wait, too; what is in the queue can still
     /// be taken. `EPERM` outside of the domain.
     pub fn close(&self) -> Result {
-        let state = self.0.enter()?;
-        state.engage();
-        if !state.closed.replace(true) {
-            // INVARIANT: Nobody waits, and nobody will.
-            state.room.dismiss();
-            state.items.dismiss();
-        }
+        self.0.enter()?.close();
         Ok(())
     }
 
@@ -324,6 +120,16 @@ impl<T: Send> Channel<T> {
     /// Whether there is no message in the queue. `EPERM` outside of the domain.
     pub fn is_empty(&self) -> Result<bool> {
         Ok(self.len()? == 0)
+    }
+}
+
+impl From<Refusal> for Error {
+    #[inline]
+    fn from(refusal: Refusal) -> Error {
+        match refusal {
+            Refusal::Busy => EBUSY,
+            Refusal::Closed => ECANCELED,
+        }
     }
 }
 
@@ -407,23 +213,17 @@ impl<T: Send> SendTo<'_, T> {
         if self.seat.is_spent() {
             return Poll::Pending;
         }
-        if !self.seat.is_waiting() && state.closed.get() {
+        let Some(room) = state.room(self.seat.is_waiting()) else {
             return Poll::Ready(Err(ECANCELED));
-        }
-        state.engage();
+        };
         // SAFETY: The caller is pinned, and the seat with it.
         let seat = unsafe { Pin::new_unchecked(&mut self.seat) };
-        match poll_take(self.of, &state.room, seat, 1, cx) {
-            Poll::Pending => return Poll::Pending,
-            Poll::Ready(0) => (),
-            Poll::Ready(_) if state.closed.get() => state.room.give(1),
-            Poll::Ready(_) => {
-                // SAFETY: Not spent, as was just seen; the permit was just taken.
-                unsafe { state.put(self.take()) };
-                return Poll::Ready(Ok(()));
-            }
-        }
-        Poll::Ready(Err(ECANCELED))
+        let Poll::Ready(got) = poll_take(self.of, room, seat, 1, cx) else {
+            return Poll::Pending;
+        };
+        // SAFETY: What was got, that is 1 or 0. Not spent, as was just seen.
+        let sent = unsafe { state.put_for(got, || self.take()) };
+        Poll::Ready(sent.map_err(Error::from))
     }
 }
 
@@ -464,10 +264,7 @@ impl<T: Send> Drop for SendTo<'_, T> {
     fn drop(&mut self) {
         if self.seat.is_waiting() {
             let seat = &mut self.seat;
-            self.of.abandon(|state| {
-                state.room.cancel(seat.place());
-                state.settle();
-            });
+            self.of.abandon(|state| state.cancel_put(seat.place()));
         }
         if !self.seat.is_spent() {
             // SAFETY: By the type's invariant.
@@ -494,23 +291,28 @@ impl<T: Send> RecvFrom<'_, T> {
         message: &mut MaybeUninit<T>,
         cx: &mut Context<'_>,
     ) -> Poll<Result> {
-        if !self.seat.is_waiting() && state.closed.get() {
-            return Poll::Ready(state.try_get().map(|got| {
-                message.write(got);
-            }));
-        }
-        state.engage();
+        let Some(items) = state.items(self.seat.is_waiting()) else {
+            return Poll::Ready(match state.try_get() {
+                Ok(got) => {
+                    message.write(got);
+                    Ok(())
+                }
+                Err(refusal) => Err(refusal.into()),
+            });
+        };
         // SAFETY: The caller is pinned, and the seat with it.
         let seat = unsafe { Pin::new_unchecked(&mut self.seat) };
-        match poll_take(self.of, &state.items, seat, 1, cx) {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(0) => Poll::Ready(Err(ECANCELED)),
-            Poll::Ready(_) => {
-                // SAFETY: The permit was just taken.
-                message.write(unsafe { state.get() });
-                Poll::Ready(Ok(()))
+        let Poll::Ready(got) = poll_take(self.of, items, seat, 1, cx) else {
+            return Poll::Pending;
+        };
+        // SAFETY: What was got, that is 1 or 0.
+        Poll::Ready(match unsafe { state.get_for(got) } {
+            Ok(got) => {
+                message.write(got);
+                Ok(())
             }
-        }
+            Err(refusal) => Err(refusal.into()),
+        })
     }
 }
 
@@ -551,10 +353,7 @@ impl<T: Send> Drop for RecvFrom<'_, T> {
     fn drop(&mut self) {
         if self.seat.is_waiting() {
             let seat = &mut self.seat;
-            self.of.abandon(|state| {
-                state.items.cancel(seat.place());
-                state.settle();
-            });
+            self.of.abandon(|state| state.cancel_get(seat.place()));
         }
     }
 }

@@ -21,7 +21,7 @@
 //! | one value, once | [`one_shot`] |
 //! | a change of a value | [`Watch`] |
 //!
-//! How it works is told in `sync/permits.rs` and `sync/wait_list.rs`; why it is sound, in `sync/bound.rs`.
+//! How it works is told in `sync/permits.rs`, `sync/wait_list.rs` and `sync/store.rs`; why it is sound, in `sync/bound.rs`.
 
 mod bound;
 mod channel;
@@ -35,6 +35,8 @@ mod permits;
 mod rwlock;
 mod semaphore;
 mod setter;
+#[allow(dead_code, unreachable_pub)] // Shared with selftests/host.
+mod store;
 mod take;
 #[allow(dead_code, unreachable_pub)] // Shared with selftests/host.
 mod wait_list;

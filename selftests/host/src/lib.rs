@@ -18,6 +18,8 @@ pub mod permits;
 pub mod reply_state;
 #[path = "../../../coop/run_queue.rs"]
 pub mod run_queue;
+#[path = "../../../coop/sync/store.rs"]
+pub mod store;
 #[path = "../../../coop/task_state.rs"]
 pub mod task_state;
 #[path = "../../../coop/turns.rs"]
