@@ -9,7 +9,7 @@ use super::{
     counters::{GORC, GOTC, MPC},
     device::{Nic, State},
 };
-use crate::net::{mii, Link, LinkMode, Modes, Pause};
+use crate::net::{mii, LinkMode, Modes, Pause};
 
 /// What the transceiver can do.
 pub(super) const MODES: Modes = Modes::HALF_10
@@ -91,24 +91,8 @@ impl Nic {
             let mtu = self.state.with(|state| state.settings.mtu)?;
             self.hw.set_pause(pause, mtu);
         }
-        self.interface.set_link(link);
-        if self.interface.tells_link() {
-            self.tell_link(link);
-        }
+        self.interface.change_link(link);
         Ok(())
-    }
-
-    fn tell_link(&self, link: Link) {
-        if link.up {
-            pr_info!(
-                "{}: link is up, {} Mbit/s, {} duplex\n",
-                self.interface.name(),
-                link.mbits,
-                if link.full_duplex { "full" } else { "half" },
-            );
-        } else {
-            pr_info!("{}: link is down\n", self.interface.name());
-        }
     }
 
     /// Adds up what the device has counted.

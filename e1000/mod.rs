@@ -34,9 +34,7 @@ mod throttle;
 mod tx;
 
 use coop_domain::prelude::*;
-use kernel::{
-    device::Core, dma::DmaMask, module::this_module, pci, prelude::*, str::CString, sync::Arc,
-};
+use kernel::{device::Core, dma::DmaMask, module::this_module, pci, prelude::*, sync::Arc};
 
 use self::{
     counters::Counters,
@@ -104,13 +102,7 @@ impl E1000 {
         hw.reset();
         let address = hw.read_address()?;
 
-        let id = pdev.dev_id();
-        let name = CString::try_from_fmt(fmt!(
-            "e1000-{:02x}:{:02x}.{}",
-            id >> 8,
-            id >> 3 & 0x1f,
-            id & 7
-        ))?;
+        let name = net::device_name(pdev, "e1000")?;
         let domain = Domain::builder(&name, this_module::<crate::DriverModule>())
             .level(Level::Bh)
             .build()?;

@@ -280,3 +280,34 @@ void coop_net_tx_drop(struct sk_buff *skb)
 {
 	dev_kfree_skb_any(skb);
 }
+
+/* --- Devices that frames are copied for --- */
+
+/* Bottom halves off. A received frame of these bytes. */
+struct sk_buff *coop_net_take(struct net_device *dev, const void *bytes, unsigned int len)
+{
+	struct sk_buff *skb = napi_alloc_skb(coop_net_napi(dev), len);
+
+	if (likely(skb))
+		skb_put_data(skb, bytes, len);
+	return skb;
+}
+
+/*
+ * Copies all of @skb to @to, with its checksum if that was left to the device, and fills it up
+ * to what Ethernet asks for. Returns the length; 0 if there is no room. @skb is gone.
+ */
+unsigned int coop_net_put(struct sk_buff *skb, void *to, unsigned int room)
+{
+	unsigned int len = max_t(unsigned int, skb->len, ETH_ZLEN);
+
+	if (unlikely(len > room)) {
+		dev_kfree_skb_any(skb);
+		return 0;
+	}
+	skb_copy_and_csum_dev(skb, to);
+	memset(to + skb->len, 0, len - skb->len);
+	skb_tx_timestamp(skb);
+	dev_consume_skb_any(skb);
+	return len;
+}

@@ -144,4 +144,7 @@ void coop_net_tx_undo(struct device *dev, struct sk_buff *skb,
 		      unsigned int mask, unsigned int count);
 void coop_net_tx_drop(struct sk_buff *skb);
 
+struct sk_buff *coop_net_take(struct net_device *dev, const void *bytes, unsigned int len);
+unsigned int coop_net_put(struct sk_buff *skb, void *to, unsigned int room);
+
 #endif /* COOP_NET_HELPERS_H */

@@ -2,8 +2,9 @@
 
 //! What a network driver in Rust needs from the kernel, behind safe types.
 //!
-//! Nothing in here knows which NIC it serves. All `unsafe` of the sample driver is in [`sys`], and
-//! what Rust cannot call at all (inline functions, `struct net_device`) in `helpers.c`.
+//! Nothing in here knows which NIC it serves. All `unsafe` of the drivers is in [`sys`], and what
+//! Rust cannot call at all (inline functions, `struct net_device`) in `helpers.c` and `frames.c`.
+//! Each driver compiles all of it into its own module, so that its hot paths are inlined.
 //!
 //! | type | is |
 //! | --- | --- |
@@ -11,10 +12,14 @@
 //! | [`Ethtool`] | what `ethtool` asks of it |
 //! | [`Skb`] | one frame, owned |
 //! | [`Poll`], [`BhOff`] | the softirq in which frames go up the stack |
-//! | [`RxBuffers`], [`TxFrames`] | memory that the device writes, and reads |
+//! | [`RxBuffers`], [`TxFrames`] | frames that the device writes, and reads, where they are |
+//! | [`SharedArea`] | memory of the device's liking, for frames that are copied |
 //! | [`mii`] | the registers of a transceiver |
 //! | [`enable`], [`request_irq`], [`Regs`] | the PCI function, its interrupt, its registers |
 //! | [`Stats`] | counters, written by the driver, read by anybody |
+
+// Each driver uses its part of this.
+#![allow(dead_code, unused_imports)]
 
 mod ethtool;
 pub(crate) mod mii;
@@ -29,9 +34,10 @@ pub(crate) use self::ethtool::{Ethtool, LinkMode, LinkModes, Modes, Pause, Refus
 pub(crate) use self::stats::Stats;
 pub(crate) use self::sys::{
     interface::{Filter, Interface, Link, Offloads, Operations, Registration, Traits},
-    pci::{enable, request_irq, Regs},
+    pci::{device_name, enable, request_irq, Regs},
     poll::{BhOff, Poll},
     rx_buffers::RxBuffers,
+    shared_area::SharedArea,
     skb::Skb,
     tx_frames::{Offload, Sent, TxFrames},
 };

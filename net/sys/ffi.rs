@@ -189,4 +189,10 @@ extern "C" {
         count: c_uint,
     );
     pub(super) fn coop_net_tx_drop(skb: *mut sk_buff);
+    pub(super) fn coop_net_take(
+        dev: *mut net_device,
+        bytes: *const c_void,
+        len: c_uint,
+    ) -> *mut sk_buff;
+    pub(super) fn coop_net_put(skb: *mut sk_buff, to: *mut c_void, room: c_uint) -> c_uint;
 }

@@ -55,17 +55,25 @@ pub(crate) trait Operations: Send + Sync + 'static {
     /// all that follow.
     fn set_address(&self, address: [u8; 6]) -> Result;
 
-    /// The interface gets another MTU, of at most what was [announced](Traits::max_mtu).
-    fn set_mtu(&self, mtu: u32) -> Result;
+    /// The interface gets another MTU, of at most what was [announced](Traits::max_mtu). Not
+    /// needed where that makes no difference.
+    fn set_mtu(&self, _mtu: u32) -> Result {
+        Ok(())
+    }
 
     /// Other frames are wanted than before.
     fn set_filter(&self, filter: Filter) -> Result;
 
-    /// Of all that was [announced](Traits) only these things are wanted from now on.
-    fn set_offloads(&self, offloads: Offloads) -> Result;
+    /// Of all that was [announced](Traits) only these things are wanted from now on. Not needed
+    /// where each frame tells.
+    fn set_offloads(&self, _offloads: Offloads) -> Result {
+        Ok(())
+    }
 
-    /// Whether frames of this VLAN are to be received.
-    fn set_vlan(&self, id: u16, wanted: bool) -> Result;
+    /// Whether frames of this VLAN are to be received, if [`Offloads::VLAN_FILTER`] was announced.
+    fn set_vlan(&self, _id: u16, _wanted: bool) -> Result {
+        Ok(())
+    }
 }
 
 /// What an interface can do.
@@ -129,7 +137,7 @@ pub(crate) struct Filter {
 }
 
 /// What a link is like.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Link {
     pub(crate) up: bool,
     pub(crate) mbits: u32,
@@ -254,6 +262,28 @@ impl Interface {
     pub(crate) fn set_link(&self, link: Link) {
         // SAFETY: `dev` is valid; the function leaves an unregistered interface alone.
         unsafe { ffi::coop_net_set_carrier(self.as_ptr(), link.up, link.mbits, link.full_duplex) };
+    }
+
+    /// The same, if that is news; and tells the kernel log, unless `ethtool` has silenced that.
+    pub(crate) fn change_link(&self, link: Link) {
+        let before = self.link();
+        if link == before || !(link.up || before.up) {
+            return;
+        }
+        self.set_link(link);
+        if !self.tells_link() {
+            return;
+        }
+        if link.up {
+            let duplex = if link.full_duplex { "full" } else { "half" };
+            pr_info!(
+                "{}: link is up, {} Mbit/s, {duplex} duplex\n",
+                self.name(),
+                link.mbits
+            );
+        } else {
+            pr_info!("{}: link is down\n", self.name());
+        }
     }
 
     /// Keeps the stack from sending; under the same exclusion as

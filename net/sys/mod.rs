@@ -8,6 +8,7 @@ pub(super) mod interface;
 pub(super) mod pci;
 pub(super) mod poll;
 pub(super) mod rx_buffers;
+pub(super) mod shared_area;
 pub(super) mod skb;
 pub(super) mod tx_frames;
 

@@ -17,7 +17,7 @@ use kernel::{
     error::to_result,
     pci,
     prelude::*,
-    str::CStr,
+    str::{CStr, CString},
     sync::{aref::ARef, Arc},
 };
 
@@ -49,6 +49,15 @@ pub(crate) fn enable(pdev: &pci::Device<Core<'_>>, mask: DmaMask) -> Result {
     unsafe { pdev.dma_set_mask_and_coherent(mask) }?;
     pdev.set_master();
     Ok(())
+}
+
+/// A name for what belongs to `pdev`: that of the driver, and where the device is, `e1000-00:0a.0`.
+pub(crate) fn device_name(pdev: &pci::Device, driver: &str) -> Result<CString> {
+    let id = pdev.dev_id();
+    let (bus, slot, function) = (id >> 8, id >> 3 & 0x1f, id & 7);
+    Ok(CString::try_from_fmt(fmt!(
+        "{driver}-{bus:02x}:{slot:02x}.{function}"
+    ))?)
 }
 
 /// Requests the interrupt of `pdev`, which is that of `interface`, not registered yet; with `top` as
@@ -115,5 +124,14 @@ impl<const SIZE: usize> Regs<SIZE> {
     /// An RCU reader: do not sleep with it.
     pub(crate) fn access(&self) -> Option<DevresGuard<'_, pci::Bar<'static, SIZE>>> {
         self.0.try_access()
+    }
+
+    /// What `f` makes of the registers, or `gone` if the driver is unbound. `f` must not sleep.
+    #[inline]
+    pub(crate) fn with<R>(&self, gone: R, f: impl FnOnce(&pci::Bar<'_, SIZE>) -> R) -> R {
+        match self.access() {
+            Some(bar) => f(&bar),
+            None => gone,
+        }
     }
 }
