@@ -30,14 +30,7 @@ use()
 
 # No address resolution in between: whether an address is thought to be good changes with
 # time, and what sending costs with that.
-settle()
-{
-	wait_for 10 ping_ok || return
-	ip -n coop neigh replace "$PEER_IP" dev coop nud permanent \
-		lladdr "$(in_peer cat /sys/class/net/peer/address)" &&
-		ip -n peer neigh replace "$COOP_IP" dev peer nud permanent \
-			lladdr "$(in_coop cat /sys/class/net/coop/address)"
-}
+settle() { goes_on && still; }
 
 measure() { python3 "$HERE/load.py" measure "$1" "$REPEAT"; }
 

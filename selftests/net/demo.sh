@@ -13,7 +13,7 @@ row() { printf '  %-22s %s\n' "$@"; }
 say "loading coop_domain.ko and sample_driver.ko, binding the NICs"
 setup_wire || { say "demo: error: cannot bring the NICs up; the kernel says:"; dmesg | tail -n 20 >&2; exit 1; }
 in_peer iperf3 -s -D >/dev/null 2>&1
-wait_for 5 in_coop bash -c "</dev/tcp/$PEER_IP/5201"
+wait_for $LONG in_coop bash -c "</dev/tcp/$PEER_IP/5201"
 status=0
 
 link()

@@ -7,8 +7,8 @@ frames.py short NS NS        frames too short for Ethernet arrive padded with ze
 frames.py burst NS NS COUNT  bursts of frames of random length, in order, none lost
 frames.py reach NS NS ADDRESS...
                              prints the hardware addresses to which a frame arrives
-frames.py tagged NS NS ID     ten frames of that VLAN, to the target's own address
-frames.py long NS NS LENGTH   ten frames of a length
+frames.py tagged NS NS ID     ten frames of that VLAN: prints the length of each that arrives
+frames.py long NS NS LENGTH   the same of ten frames of a length
 frames.py stream NS NS MIB [ADDRESS]
                              TCP, in writes of all sizes, every byte compared
 frames.py sequence NS NS COUNT BURST
@@ -25,6 +25,9 @@ import time
 
 ETHERTYPE = 0x88B5  # for local experiments
 HEADER = 14
+ALL = b"\xff" * 6
+# After so many seconds it is not the machine that is slow.
+PATIENCE = 20
 
 
 def enter(namespace):
@@ -37,7 +40,7 @@ def open_raw(namespace):
     sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETHERTYPE))
     sock.setsockopt(socket.SOL_SOCKET, 33, 32 << 20)  # SO_RCVBUFFORCE
     sock.bind((namespace, ETHERTYPE))
-    sock.settimeout(5)
+    sock.settimeout(PATIENCE)
     return sock
 
 
@@ -95,26 +98,38 @@ def burst(source, target, count):
         number += size
 
 
+def arriving(source, target, frames):
+    """Sends them, and one to all, which comes last; yields what arrives before that one."""
+    for one in frames:
+        source.send(one)
+    source.send(ALL + address(source) + ETHERTYPE.to_bytes(2, "big") + bytes(46))
+    while True:
+        try:
+            got = target.recv(4096)
+        except TimeoutError:
+            fail("the last frame, which is for all, never arrived")
+        if got.startswith(ALL):
+            return
+        yield got
+
+
 def reach(source, target, addresses):
-    """A frame to the target's own address or to all comes last, so that there is an end."""
-    for number, one in enumerate(addresses):
-        head = bytes.fromhex(one.replace(":", "")) + address(source)
-        source.send((head + ETHERTYPE.to_bytes(2, "big") + bytes([number])).ljust(60, b"\0"))
-    source.send(b"\xff" * 6 + address(source) + ETHERTYPE.to_bytes(2, "big") + bytes(46))
-    while (got := target.recv(4096))[:6] != b"\xff" * 6:
+    head = address(source) + ETHERTYPE.to_bytes(2, "big")
+    frames = [
+        (bytes.fromhex(one.replace(":", "")) + head + bytes([number])).ljust(60, b"\0")
+        for number, one in enumerate(addresses)
+    ]
+    for got in arriving(source, target, frames):
         print(addresses[got[HEADER]])
 
 
-def tagged(source, target, vlan):
-    tag = b"\x81\x00" + vlan.to_bytes(2, "big")
-    for number in range(10):
-        sent = frame(source, target, number, 200)
-        source.send(sent[:12] + tag + sent[12:])
-
-
-def long(source, target, length):
-    for number in range(10):
-        source.send(frame(source, target, number, length))
+def lengths(source, target, length, tag=b""):
+    frames = [frame(source, target, number, length) for number in range(10)]
+    got = list(arriving(source, target, [one[:12] + tag + one[12:] for one in frames]))
+    # There may be Ethernet's checksum at the end.
+    if got and [one[:length] for one in got] != frames:
+        fail(f"{len(got)} frames arrived, not just as they were sent")
+    print(*(len(one) for one in got))
 
 
 ADDRESS = {"coop": "10.77.0.1", "peer": "10.77.0.2"}
@@ -127,6 +142,7 @@ def stream(source, target, mib, where=None):
     where = where or ADDRESS[target]
     sender = socket.create_connection((where, listener.getsockname()[1]))
     receiver, _ = listener.accept()
+    receiver.settimeout(3 * PATIENCE)
     # Each MiB begins with its number.
     data = bytearray(random.Random(mib).randbytes(1 << 20))
     if os.fork() == 0:
@@ -143,12 +159,23 @@ def stream(source, target, mib, where=None):
         data[:4] = number.to_bytes(4, "big")
         left = memoryview(got)
         while left:
-            count = receiver.recv_into(left)
+            try:
+                count = receiver.recv_into(left)
+            except TimeoutError:
+                fail(f"the stream stands still in MiB {number}")
             if not count:
                 fail(f"the stream ends in MiB {number}")
             left = left[count:]
         if got != data:
             fail(f"MiB {number} is not what was sent")
+    if receiver.recv(1):
+        fail("there is more than what was sent")
+    # The other end knows, too: no frame of this comes later.
+    receiver.shutdown(socket.SHUT_WR)
+    for _ in range(100 * PATIENCE):
+        if receiver.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == 7:  # TCP_CLOSE
+            break
+        time.sleep(0.01)
 
 
 def udp(namespace):
@@ -156,56 +183,70 @@ def udp(namespace):
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sock.setsockopt(socket.SOL_SOCKET, 33, 64 << 20)  # SO_RCVBUFFORCE
     sock.bind((ADDRESS[namespace], 0))
-    sock.settimeout(2)
     return sock
 
 
 def sequence(source, target, count, burst):
-    """In bursts that fit into a ring, each awaited; with 0 all of them at once."""
+    """In bursts that fit into a ring, each awaited; with 0 all of them at once.
+
+    How many are lost is known when one that was sent after them arrives; such a one is sent until
+    it does.
+    """
     base = random.Random(count).randbytes(4000)
     receiver, sender = udp(target), udp(source)
     sender.connect(receiver.getsockname())
-
-    def datagram(number):
-        return number.to_bytes(4, "big") + base[number % 2048 :][: number * 7 % 1469]
-
-    def send(first, last):
-        for number in range(first, last):
-            sender.send(datagram(number))
-
     seen = bytearray(count)
     twice = late = wrong = 0
     newest = -1
 
-    def receive(wanted):
+    def datagram(number):
+        return number.to_bytes(4, "big") + base[number % 2048 :][: number * 7 % 1469]
+
+    def receive(seconds, end):
+        """Whether `end` has arrived within that time."""
         nonlocal twice, late, wrong, newest
-        while wanted:
+        receiver.settimeout(seconds)
+        while True:
             try:
                 got = receiver.recv(2000)
             except TimeoutError:
-                return
+                return False
+            if got == end:
+                return True
             number = int.from_bytes(got[:4], "big")
+            if got.startswith(b"end of "):
+                continue
             if number >= count or got != datagram(number):
                 wrong += 1
                 continue
             twice += seen[number]
             late += number < newest
             newest = max(newest, number)
-            wanted -= not seen[number]
             seen[number] = 1
 
-    if burst:
-        for first in range(0, count, burst):
-            last = min(first + burst, count)
-            send(first, last)
-            receive(last - first)
-    elif os.fork() == 0:
-        send(0, count)
-        os._exit(0)
+    size = burst or count
+    for first in range(0, count, size):
+        last = min(first + size, count)
+        child = 0 if burst else os.fork()
+        if not child:
+            for number in range(first, last):
+                sender.send(datagram(number))
+            if not burst:
+                os._exit(0)
+        else:
+            # Whoever sends without a pause is to be done before it is asked what has come.
+            while not os.waitpid(child, os.WNOHANG)[0]:
+                receive(0.05, b"")
+        end = b"end of %d" % last
+        begin = time.monotonic()
+        while True:
+            sender.send(end)
+            if receive(0.2, end):
+                break
+            if time.monotonic() - begin > PATIENCE:
+                fail(f"nothing arrives any more after datagram {last}")
     # What comes late, or once more.
-    receive(0 if burst else count)
-    receiver.settimeout(0.2)
-    receive(1)
+    receive(0.2, b"")
     lost = count - sum(seen)
     print(f"# {count} sent, {lost} lost, {twice} twice, {late} out of order, {wrong} not as sent")
     sys.exit(bool(twice or late or wrong or (burst and lost)))
@@ -237,7 +278,11 @@ def main():
     if what == "reach":
         reach(source, target, sys.argv[4:])
     elif what in ("tagged", "long"):
-        {"tagged": tagged, "long": long}[what](source, target, int(sys.argv[4]))
+        number = int(sys.argv[4])
+        if what == "long":
+            lengths(source, target, number)
+        else:
+            lengths(source, target, 200, b"\x81\x00" + number.to_bytes(2, "big"))
     elif what == "burst":
         burst(source, target, int(sys.argv[4]))
     else:

@@ -20,7 +20,7 @@ to_first()
 	ip -n coop link set coop netns 1 && echo 1 >/proc/sys/net/ipv6/conf/coop/keep_addr_on_down &&
 		ip addr add "$COOP_IP/24" dev coop &&
 		ip -6 addr add 2001:db8:77::1/64 dev coop nodad && ip link set coop up &&
-		wait_for 10 carrier_ok && wait_for 10 ping -q -c 1 -W 1 "$PEER_IP"
+		wait_for $LONG carrier_ok && wait_for $LONG ping -q -c 1 -W 1 "$PEER_IP"
 }
 carrier_ok() { ip -o link show coop | grep -q LOWER_UP; }
 
@@ -39,8 +39,8 @@ run()
 		# As the next one expects it.
 		ip link set coop mtu 1500 up
 		ip -n peer link set peer mtu 1500 up
-		wait_for 10 carrier_ok
-		wait_for 10 ping -q -c 1 -W 1 "$PEER_IP"
+		wait_for $LONG carrier_ok
+		wait_for $LONG ping -q -c 1 -W 1 "$PEER_IP"
 	done
 }
 

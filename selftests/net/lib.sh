@@ -8,11 +8,21 @@ HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=selftests/lib.sh
 . "$HERE/../lib.sh"
 
-# DRIVER=e1000 runs everything with the C driver on both sides.
+# DRIVER=e1000 runs everything with the C driver on both sides; coop_rtl8139 and 8139cp
+# have the other device under test (scripts/guest --nics 1 --nic-model rtl8139,e1000).
 DRIVER=${DRIVER:-coop_e1000}
+# The device; the module and what C driver it has; so many addresses of its own it knows.
+case $DRIVER in
+coop_e1000 | e1000) PCI_ID="0x8086 0x100e" MODULE=sample_driver C_DRIVER=e1000 ADDRESSES=15 ;;
+coop_rtl8139 | 8139cp) PCI_ID="0x10ec 0x8139" MODULE=second_driver C_DRIVER=8139cp ADDRESSES=1 ;;
+esac
+# Whether it is the C driver that is under test, for comparison.
+is_c() { [ "$DRIVER" = "$C_DRIVER" ]; }
 COOP_IP=10.77.0.1
 PEER_IP=10.77.0.2
 PCI=/sys/bus/pci
+# So long may take what is sure to happen: on a busy machine a virtual CPU does not run for seconds.
+LONG=30
 
 in_coop() { ip netns exec coop "$@"; }
 in_peer() { ip netns exec peer "$@"; }
@@ -20,26 +30,30 @@ in_peer() { ip netns exec peer "$@"; }
 # The PCI addresses of the two NICs.
 find_nics()
 {
-	local dev found=()
+	local dev id
+	COOP_PCI="" PEER_PCI=""
 	for dev in "$PCI"/devices/*; do
-		[ "$(<"$dev/vendor") $(<"$dev/device")" = "0x8086 0x100e" ] && found+=("${dev##*/}")
+		id="$(<"$dev/vendor") $(<"$dev/device")"
+		if [ -z "$COOP_PCI" ] && [ "$id" = "$PCI_ID" ]; then
+			COOP_PCI=${dev##*/}
+		elif [ -z "$PEER_PCI" ] && [ "$id" = "0x8086 0x100e" ]; then
+			PEER_PCI=${dev##*/}
+		fi
 	done
-	[ ${#found[@]} -ge 2 ] || skip_all "needs two e1000 NICs on one wire (scripts/guest --nics 1)"
-	COOP_PCI=${found[0]} PEER_PCI=${found[1]}
+	[ -n "$COOP_PCI" ] && [ -n "$PEER_PCI" ] ||
+		skip_all "needs two NICs on one wire, the second one an e1000 (scripts/guest --nics 1)"
 }
 
 load_driver()
 {
-	[ "$DRIVER" = coop_e1000 ] || return 0
+	is_c && return
 	[ -d /sys/module/coop_domain ] || insmod "$MODULES/coop_domain.ko" || return
-	[ -d /sys/module/sample_driver ] || insmod "$MODULES/sample_driver.ko"
+	[ -d "/sys/module/$MODULE" ] || insmod "$MODULES/$MODULE.ko"
 }
 
-unload_driver()
-{
-	[ "$DRIVER" = coop_e1000 ] || return 0
-	rmmod sample_driver
-}
+# A reader of debugfs or the like may hold a module for a moment.
+unload() { wait_for $LONG rmmod "$1" || rmmod "$1"; }
+unload_driver() { is_c || unload "$MODULE"; }
 
 # Where there is udev, it may give the interface another name in this very moment.
 move_interface()
@@ -53,16 +67,18 @@ move_interface()
 adopt()
 {
 	local pci=$1 ns=$2 address=$3
-	wait_for 10 move_interface "$pci" "$ns" || return
+	wait_for $LONG move_interface "$pci" "$ns" || return
 	ip -n "$ns" addr add "$address/24" dev "$ns" || return
 	ip -n "$ns" link set "$ns" up
 }
 
 carrier_of() { ip -n "$1" -o link show "$1" 2>/dev/null | grep -q LOWER_UP; }
-adopt_coop() { adopt "$COOP_PCI" coop "$COOP_IP" && wait_for 10 carrier_of coop; }
+adopt_coop() { adopt "$COOP_PCI" coop "$COOP_IP" && wait_for $LONG carrier_of coop; }
 bind_coop() { echo "$COOP_PCI" >"$PCI/drivers/$DRIVER/bind"; }
 unbind_coop() { echo "$COOP_PCI" >"$PCI/drivers/$DRIVER/unbind"; }
 ping_ok() { in_coop ping -q -c "${1:-1}" -i 0.05 -W 1 "$PEER_IP" >/dev/null 2>&1; }
+# Both have a link, and one of so many pings is answered.
+goes_on() { wait_for $LONG carrier_of coop && wait_for $LONG carrier_of peer && wait_for $LONG ping_ok "${1:-1}"; }
 
 # Bring both NICs up, each in its namespace.
 setup_wire()
@@ -88,11 +104,11 @@ setup_wire()
 	echo "$DRIVER" >"$PCI/devices/$COOP_PCI/driver_override"
 	echo "$peer_driver" >"$PCI/devices/$PEER_PCI/driver_override"
 	[ "$peer_driver" != e1000 ] || modprobe e1000 || return
+	! is_c || modprobe "$DRIVER" || return
 	load_driver || return
 	adopt "$PEER_PCI" peer "$PEER_IP" || return
 	adopt_coop || return
-	wait_for 10 carrier_of peer || return
-	wait_for 10 ping_ok
+	goes_on
 }
 
 # Leave the guest as it was, for the next test in it.
@@ -107,10 +123,46 @@ teardown_wire()
 	for dev in "$COOP_PCI" "$PEER_PCI"; do
 		[ -e "$PCI/devices/$dev" ] && echo >"$PCI/devices/$dev/driver_override"
 	done
-	[ -d /sys/module/sample_driver ] && rmmod sample_driver
-	[ -d /sys/module/coop_domain ] && rmmod coop_domain
-	rmmod e1000
+	[ -d "/sys/module/$MODULE" ] && unload "$MODULE"
+	[ -d /sys/module/coop_domain ] && unload coop_domain
+	rmmod e1000 8139cp
 } 2>/dev/null
+
+# wait_for SECONDS COMMAND...: until the command succeeds, which may take its time each time.
+wait_for()
+{
+	local tries=0 end=$((SECONDS + $1))
+	shift
+	until "$@" >/dev/null 2>&1; do
+		tries=$((tries + 1))
+		[ $SECONDS -lt $end ] || [ $tries -lt 5 ] || return 1
+		sleep 0.05
+	done
+}
+
+# eventually COMMAND...: it succeeds, now or later. Shows what it said the last time.
+eventually()
+{
+	local out tries=0 end=$((SECONDS + LONG)) status=1
+	while [ $SECONDS -lt $end ] || [ $tries -lt 5 ]; do
+		out=$("$@") && status=0 && break
+		tries=$((tries + 1))
+		sleep 0.1
+	done
+	[ -z "$out" ] || printf '%s\n' "$out"
+	return $status
+}
+
+# still [PREFIX INTERFACE INTERFACE]: both ends know each other's address for good, until one of them
+# goes down, so that nobody asks for it in the middle of a test that counts frames.
+still()
+{
+	local prefix=${1:-10.77.0} coop=${2:-coop} peer=${3:-peer}
+	ip -n coop neigh replace "$prefix.2" dev "$coop" nud permanent \
+		lladdr "$(in_peer cat "/sys/class/net/$peer/address")" &&
+		ip -n peer neigh replace "$prefix.1" dev "$peer" nud permanent \
+			lladdr "$(in_coop cat "/sys/class/net/$coop/address")"
+}
 
 # counter NAMESPACE NAME, as in ip -s link
 counter()
@@ -129,4 +181,66 @@ counter()
 		tx_dropped) echo "$td" ;;
 		esac
 	done < <(ip netns exec "$1" cat /proc/net/dev)
+}
+
+# The same of an interface, in one reading: frames and bytes received, and sent.
+counters() { ip netns exec "$1" awk -v n="$1:" '$1 == n { print $3, $2, $11, $10 }' /proc/net/dev; }
+
+# So many frames the stack has given to the driver.
+handed() { in_coop tc -s qdisc show dev coop | awk '$1 == "Sent" { sum += $4 } END { print sum + 0 }'; }
+handed_more_than() { [ "$(handed)" -gt "$1" ]; }
+
+# From here on `passed` counts.
+mark() { MARK="$(counters coop) $(counters peer)"; }
+# passed rx|tx FRAMES BYTES: these, and the other end has counted as many. There may be more of both, of
+# a protocol that looks after itself.
+passed()
+{
+	local before now own bytes other more
+	read -ra before <<<"$MARK"
+	read -ra now <<<"$(counters coop) $(counters peer)"
+	case $1 in
+	rx) own=$((now[0] - before[0])) bytes=$((now[1] - before[1])) other=$((now[6] - before[6])) ;;
+	tx) own=$((now[2] - before[2])) bytes=$((now[3] - before[3])) other=$((now[4] - before[4])) ;;
+	esac
+	more=$((own - $2))
+	echo "# $1: $own frames of $bytes bytes; $other at the other end"
+	[ $own = $other ] && [ $more -ge 0 ] && [ $more -le 50 ] &&
+		[ $((bytes - $3)) -ge $((42 * more)) ] && [ $((bytes - $3)) -le $((1514 * more)) ]
+}
+
+# What is in use while the driver is not there: in KiB what slabs, vmalloc and per-CPU memory hold, then
+# mappings for DMA (where all of them are through swiotlb).
+in_use()
+{
+	local cache
+	sync
+	echo 3 >/proc/sys/vm/drop_caches
+	for cache in /sys/kernel/slab/*/shrink; do
+		echo 1 >"$cache"
+	done 2>/dev/null
+	awk '/^(SUnreclaim|VmallocUsed|Percpu|KernelStack):/ { kib += $2 } END { printf "%d ", kib }' \
+		/proc/meminfo
+	cat /sys/kernel/debug/swiotlb/io_tlb_used 2>/dev/null || echo 0
+}
+# The same, once it does not get less any more: RCU and workers take their time.
+in_use_at_last()
+{
+	local kib mapped least=""
+	for _ in {1..30}; do
+		read -r kib mapped < <(in_use)
+		[ -n "$least" ] && [ "$kib" -ge $((least - 32)) ] && break
+		least=$kib
+		sleep 1
+	done
+	echo "$kib $mapped"
+}
+# no_more KIB MAPPED: as much is in use as then. The other NIC's ring alone has 256 mappings, so that a
+# 0 would prove nothing; and one or two of its frames come and go.
+no_more()
+{
+	local kib mapped
+	read -r kib mapped < <(in_use)
+	echo "# before: $1 KiB, $2 mapped; after: $kib KiB, $mapped mapped"
+	[ "$2" -gt 0 ] && [ "$mapped" -le $(($2 + 4)) ] && [ $((kib - $1)) -lt 1024 ]
 }

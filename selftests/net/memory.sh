@@ -13,7 +13,7 @@ ktap_set_plan 8
 
 mapped() { cat /sys/kernel/debug/swiotlb/io_tlb_used; }
 lengths() { in_coop ethtool -g coop | awk '/^(RX|TX):/ { n[NR > 6, $1] = $2 } END { print n[1, "RX:"], n[1, "TX:"] }'; }
-frames() { python3 "$HERE/frames.py" "$@"; }
+frames() { python3 -IS "$HERE/frames.py" "$@"; }
 
 # refused: rings as long as they can be are not to be had, for want of memory.
 refused()
@@ -23,17 +23,24 @@ refused()
 	echo "# ethtool -G: $out"
 	grep -q "Cannot allocate memory" <<<"$out" && [ "$(lengths)" = "256 256" ]
 }
+# One or two frames come and go.
+no_more_mapped()
+{
+	local now
+	now=$(mapped)
+	echo "# mapped before: $1, after: $now"
+	[ "$now" -le $(($1 + 4)) ]
+}
 # Without a frame in between that would have mappings of its own.
 leaves_nothing()
 {
 	local before
 	before=$(mapped)
 	for _ in {1..20}; do refused >/dev/null || { refused; return; }; done
-	echo "# mapped before: $before, after: $(mapped)"
-	[ "$before" -ge 512 ] && [ "$(mapped)" -le $((before + 4)) ]
+	[ "$before" -ge 512 ] && eventually no_more_mapped "$before"
 }
 check "a ring that does not fit is refused, and the old ones stay" refused
-check "traffic goes on" ping_ok 10
+check "traffic goes on" goes_on 10
 check "nothing of it stays mapped" leaves_nothing
 stream_meanwhile()
 {
@@ -47,7 +54,7 @@ check "a stream arrives whole meanwhile" stream_meanwhile
 refused_down()
 {
 	ip -n coop link set coop down && refused && ip -n coop link set coop up &&
-		wait_for 10 carrier_of coop && wait_for 5 ping_ok
+		goes_on
 }
 check "refused while the interface is down, which goes up as before" refused_down
 
@@ -68,27 +75,26 @@ no_open()
 	before=$(mapped)
 	# Nor does a reset start it.
 	in_coop ethtool --reset coop all >/dev/null
-	[ "$(mapped)" -le $((before + 4)) ] || { echo "# $before, then $(mapped) are mapped"; return 1; }
-	ip -n coop link set coop up && wait_for 10 carrier_of coop && wait_for 10 ping_ok
+	eventually no_more_mapped "$before" && ip -n coop link set coop up && goes_on
 }
 check "the interface does not go up without buffers, and does with them" no_open
 
-drops_more_than() { [ "$(counter coop tx_dropped)" -gt "$1" ]; }
 # Up, but no frame can be mapped: each is given up, and counted.
+dropped_since() { [ "$(counter coop tx_dropped)" -gt "$1" ]; }
 no_frames()
 {
 	local sent dropped
 	sent=$(counter coop tx_dropped)
 	hog
 	[ "$(mapped)" -gt 2000 ] || { echo "# only $(mapped) are mapped"; return 1; }
-	python3 "$HERE/frames.py" blast coop "$PEER_IP" &
-	wait_for 20 drops_more_than "$sent"
+	python3 -IS "$HERE/frames.py" blast coop "$PEER_IP" &
+	wait_for $LONG dropped_since "$sent"
 	kill $!
 	wait $!
 	dropped=$(($(counter coop tx_dropped) - sent))
 	echo "# $dropped frames were dropped"
 	let_go
-	[ $dropped -gt 0 ] && wait_for 10 ping_ok 5 && frames stream peer coop 4
+	[ $dropped -gt 0 ] && goes_on 5 && frames stream peer coop 4
 } 2>/dev/null
 check "frames are dropped while there is no memory to send them, and sent later" no_frames
 check "the kernel log is clean" dmesg_is_clean
