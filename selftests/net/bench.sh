@@ -18,16 +18,6 @@ UNDER_TEST=${UNDER_TEST:-coop_e1000}
 
 die() { printf 'bench: error: %s\n' "$*" >&2; exit 1; }
 
-# use DRIVER: it gets the NIC.
-use()
-{
-	unbind_coop
-	DRIVER=$1
-	load_driver || return
-	echo "$DRIVER" >"$PCI/devices/$COOP_PCI/driver_override"
-	bind_coop && adopt_coop && settle
-}
-
 # No address resolution in between: whether an address is thought to be good changes with
 # time, and what sending costs with that.
 settle() { goes_on && still; }
@@ -42,13 +32,13 @@ rounds()
 	DRIVER=e1000
 	setup_wire >&2 && settle || die "cannot bring the NICs up"
 	measure "" >/dev/null || die "no figures"
-	use "$UNDER_TEST" || die "cannot bind $UNDER_TEST"
+	use "$UNDER_TEST" && settle || die "cannot bind $UNDER_TEST"
 	measure "" >/dev/null || die "no figures of $UNDER_TEST"
-	use e1000 || die "cannot bind the C driver"
+	use e1000 && settle || die "cannot bind the C driver"
 	measure base. || die "no figures of the C driver"
-	use "$UNDER_TEST" || die "cannot bind $UNDER_TEST again"
+	use "$UNDER_TEST" && settle || die "cannot bind $UNDER_TEST again"
 	measure "" && measure "" || die "no figures of $UNDER_TEST"
-	use e1000 || die "cannot bind the C driver again"
+	use e1000 && settle || die "cannot bind the C driver again"
 	measure base. || die "no figures of the C driver"
 }
 

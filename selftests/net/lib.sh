@@ -76,6 +76,15 @@ carrier_of() { ip -n "$1" -o link show "$1" 2>/dev/null | grep -q LOWER_UP; }
 adopt_coop() { adopt "$COOP_PCI" coop "$COOP_IP" && wait_for $LONG carrier_of coop; }
 bind_coop() { echo "$COOP_PCI" >"$PCI/drivers/$DRIVER/bind"; }
 unbind_coop() { echo "$COOP_PCI" >"$PCI/drivers/$DRIVER/unbind"; }
+# use DRIVER: it gets the NIC under test, from whichever has it.
+use()
+{
+	unbind_coop
+	DRIVER=$1
+	load_driver || return
+	echo "$DRIVER" >"$PCI/devices/$COOP_PCI/driver_override"
+	bind_coop && adopt_coop && goes_on
+}
 ping_ok() { in_coop ping -q -c "${1:-1}" -i 0.05 -W 1 "$PEER_IP" >/dev/null 2>&1; }
 # Both have a link, and one of so many pings is answered.
 goes_on() { wait_for $LONG carrier_of coop && wait_for $LONG carrier_of peer && wait_for $LONG ping_ok "${1:-1}"; }
