@@ -9,10 +9,10 @@
 mod e1000;
 mod net;
 
-kernel::module_pci_driver! {
+kernel::module_driver!(<T>, net::NicDriver<T>, {
     type: e1000::Driver,
     name: "coop_e1000",
     authors: ["The coop-domain project"],
     description: "Intel 82540EM Ethernet driver in a cooperative domain",
     license: "GPL v2",
-}
+});

@@ -9,10 +9,10 @@
 mod net;
 mod rtl8139;
 
-kernel::module_pci_driver! {
+kernel::module_driver!(<T>, net::NicDriver<T>, {
     type: rtl8139::Driver,
     name: "coop_rtl8139",
     authors: ["The coop-domain project"],
     description: "Realtek RTL8139 Ethernet driver in a cooperative domain",
     license: "GPL v2",
-}
+});

@@ -13,10 +13,13 @@ use super::{
     rx::RxRing,
     tx::TxRing,
 };
-use crate::net::{mii, Filter, Link, LinkMode, Offloads, Pause, Rings};
+use crate::net::{mii, Filter, Link, LinkMode, Offloads, Pause, Rings, RxPool};
 
 /// What the network stack and `ethtool` ask for, and wait for.
 pub(super) enum Request {
+    /// Unless the interface is up: where its buffers are to come from. The answer is what is of no
+    /// use any more.
+    SetPool(Option<RxPool>),
     Open,
     Close,
     SetAddress([u8; 6]),
@@ -53,14 +56,20 @@ pub(super) enum Reading {
 
 pub(super) enum Answer {
     Done,
-    Told {
-        settings: Settings,
-        rings: Rings,
-        coalesce: u32,
-    },
+    Told(Told),
     Read(KVec<u64>),
-    /// Those that are of no use any more, for a thread to free them.
+    /// What is of no use any more, for a thread to free it.
+    Pool(Option<RxPool>),
     Rings(KBox<(RxRing, TxRing)>),
+}
+
+/// How things are.
+pub(super) struct Told {
+    pub(super) settings: Settings,
+    pub(super) rings: Rings,
+    pub(super) coalesce: u32,
+    /// Received, and sent.
+    pub(super) pause_frames: [u64; 2],
 }
 
 /// The coroutine that answers [`Request`]s, one after the other: none meets another half done.
@@ -126,6 +135,15 @@ pub(super) async fn tick(nic: Arc<Nic>) -> Result {
 impl Nic {
     async fn handle(&self, request: Request) -> Result<Answer> {
         match request {
+            Request::SetPool(pool) => {
+                return self.state.with(|state| {
+                    Answer::Pool(if state.open {
+                        pool
+                    } else {
+                        state.rx.set_pool(pool)
+                    })
+                })
+            }
             Request::Open => self.state.with(|state| {
                 self.open(state)?;
                 state.open = true;
@@ -158,8 +176,10 @@ impl Nic {
             }
             Request::Renegotiate => self.set_up_link().await?,
             Request::SetCoalesce(usecs) => {
-                self.state
-                    .with(|state| state.throttle.set(&self.hw, usecs))?;
+                self.state.with(|state| {
+                    state.throttle.set(usecs);
+                    self.hw.set_interrupt_rate(state.throttle.rate());
+                })?;
             }
             Request::SetLight(light) => self.hw.set_light(light),
             Request::SetRings(mut rings) => {
@@ -167,13 +187,15 @@ impl Nic {
                 return Ok(Answer::Rings(rings));
             }
             Request::Tell => {
-                return self.state.with(|state| Answer::Told {
-                    settings: state.settings,
-                    rings: Rings {
-                        rx: state.rx.ring.len(),
-                        tx: state.tx.ring.len(),
-                    },
-                    coalesce: state.throttle.setting(),
+                return self.state.with(|state| {
+                    self.collect(state);
+                    let [rx, tx] = [state.rx.ring.len(), state.tx.ring.len()];
+                    Answer::Told(Told {
+                        settings: state.settings,
+                        rings: Rings { rx, tx },
+                        coalesce: state.throttle.setting(),
+                        pause_frames: state.counters.pause_frames(),
+                    })
                 })
             }
             Request::Read(what, mut to) => {
@@ -204,10 +226,9 @@ impl Nic {
             return Err(EBUSY);
         }
         let filled = state.rx.fill();
-        if filled.is_err() {
-            state.rx.clear()?;
-        } else {
-            self.start(state);
+        match filled {
+            Ok(()) => self.start(state),
+            Err(_) => state.rx.clear(),
         }
         filled
     }
@@ -216,7 +237,7 @@ impl Nic {
     fn start(&self, state: &mut State) {
         self.hw.start(state);
         state.rx.start(&self.hw);
-        state.throttle.apply(&self.hw);
+        self.hw.set_interrupt_rate(state.throttle.rate());
         state.up = true;
         state.tx.stopped = false;
         self.interface.wake_queue();
@@ -240,11 +261,10 @@ impl Nic {
         }
         self.hw.silence();
         self.state.with(|state| {
-            state.rx.clear()?;
-            state.tx.clear()?;
+            state.rx.clear();
+            state.tx.clear();
             self.interface.reset_queue();
-            Ok(())
-        })?
+        })
     }
 
     async fn close(&self) -> Result {
@@ -275,11 +295,12 @@ impl Nic {
             core::mem::swap(&mut state.tx, &mut new.1);
             if up {
                 self.start(state);
-                Ok(())
             } else {
-                state.rx.clear()
+                // Nor do they keep any memory.
+                let pool = state.rx.set_pool(None);
+                new.0.set_pool(pool);
             }
-        })?
+        })
     }
 
     fn tell(&self, state: &mut State, to: &mut [u64]) {

@@ -138,6 +138,12 @@ impl Counters {
         self.totals.get(i).copied().unwrap_or(0)
     }
 
+    /// Pause frames that were received, and sent, with those that end a pause.
+    pub(super) fn pause_frames(&self) -> [u64; 2] {
+        [[XONRXC, XOFFRXC], [XONTXC, XOFFTXC]]
+            .map(|[on, off]| self.get(on).wrapping_add(self.get(off)))
+    }
+
     /// Tells all statistics, with those in the end that the driver counts.
     pub(super) fn tell(&self, to: &mut [u64], own: &[u64]) {
         let (totals, rest) = to.split_at_mut(to.len().saturating_sub(own.len()));

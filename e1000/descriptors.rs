@@ -5,7 +5,7 @@
 //! Each is two words of 64 bits. In those that carry data, the first one is the address. Source:
 //! the manual named in [`regs`](super::regs), sections 3.2 and 3.3.
 
-use crate::net::Offload;
+use crate::net::{Offload, Placed};
 
 /// The bit of a second word by which the device says that it is done with the descriptor.
 const DONE: u64 = 1 << 32;
@@ -57,28 +57,6 @@ pub(super) struct TxStatus(pub(super) u64);
 const EXTENDED: u64 = 1 << 29;
 
 impl TxStatus {
-    /// Part of a frame with these offloads, of length 0 yet. Appends the checksum of Ethernet.
-    pub(super) fn data(offload: Offload) -> Self {
-        const IFCS: u64 = 1 << 25;
-        const DATA: u64 = 1 << 20 | EXTENDED;
-        const SEGMENT: u64 = 1 << 26;
-        const PUT_IP_SUM: u64 = 1 << 40;
-        const PUT_SUM: u64 = 1 << 41;
-
-        Self(match offload {
-            Offload::None => IFCS,
-            Offload::Checksum { .. } => IFCS | DATA | PUT_SUM,
-            Offload::Segment { ipv4: false, .. } => IFCS | DATA | SEGMENT | PUT_SUM,
-            Offload::Segment { ipv4: true, .. } => IFCS | DATA | SEGMENT | PUT_SUM | PUT_IP_SUM,
-        })
-    }
-
-    /// A VLAN tag is to be put in.
-    pub(super) fn with_vlan_tag(self, tag: Option<u16>) -> Self {
-        const VLE: u64 = 1 << 30;
-        Self(self.0 | tag.map_or(0, |tag| VLE | u64::from(tag) << 48))
-    }
-
     pub(super) fn with_len(self, len: u32) -> Self {
         Self(self.0 | u64::from(len & 0xf_ffff))
     }
@@ -94,44 +72,75 @@ impl TxStatus {
     }
 }
 
-/// The two words of the descriptor that tells the device what a frame of `len` bytes needs, if it
-/// needs anything.
-pub(super) fn context(offload: Offload, len: u32) -> Option<(u64, u64)> {
-    const TCP: u64 = 1 << 24;
-    const IP: u64 = 1 << 25;
-    const SEGMENT: u64 = 1 << 26;
+/// So many bytes a descriptor takes at most.
+const MAX_CHUNK: u32 = 4096;
 
-    match offload {
-        Offload::None => None,
-        Offload::Checksum { tcp, start, field } => Some((
-            sum(start, field, 0) << 32,
-            EXTENDED | if tcp { TCP } else { 0 },
-        )),
-        Offload::Segment {
-            ipv4,
-            network,
-            transport,
-            field,
-            headers,
-            segment,
-        } => {
-            // The header of IPv4 has its sum at byte 10, and ends where the next one begins.
-            let (ip_end, ip) = if ipv4 {
-                (transport.wrapping_sub(1), IP)
-            } else {
-                (0, 0)
-            };
-            let payload = u64::from(len.wrapping_sub(headers.into()) & 0xf_ffff);
-            Some((
-                sum(network, network.wrapping_add(10), ip_end) | sum(transport, field, 0) << 32,
-                payload
-                    | EXTENDED
-                    | TCP
-                    | SEGMENT
-                    | ip
-                    | u64::from(headers & 0xff) << 40
-                    | u64::from(segment) << 48,
-            ))
+/// How the device is told what a frame needs.
+pub(super) struct Orders {
+    /// The two words of the descriptor that says so, if it needs anything.
+    pub(super) context: Option<(u64, u64)>,
+    /// The second word of those with the frame's data, of length 0 yet.
+    pub(super) data: TxStatus,
+    /// So many bytes each of them takes at most.
+    pub(super) limit: u32,
+    /// The frame is cut into segments.
+    pub(super) cut: bool,
+}
+
+impl Orders {
+    #[inline(always)]
+    pub(super) fn new(placed: &Placed<'_>) -> Self {
+        // In all words of data: append the checksum of Ethernet; put in a VLAN tag.
+        const IFCS: u64 = 1 << 25;
+        const VLE: u64 = 1 << 30;
+        // In those of the kind that follows a context.
+        const DATA: u64 = 1 << 20 | EXTENDED;
+        const PUT_IP_SUM: u64 = 1 << 40;
+        const PUT_SUM: u64 = 1 << 41;
+        // In both.
+        const SEGMENT: u64 = 1 << 26;
+        // In the context.
+        const TCP: u64 = 1 << 24;
+        const IP: u64 = 1 << 25;
+
+        let (context, data, limit, cut) = match placed.offload {
+            Offload::None => (None, 0, MAX_CHUNK, false),
+            Offload::Checksum { tcp, start, field } => {
+                let first = sum(start, field, 0) << 32;
+                let second = EXTENDED | if tcp { TCP } else { 0 };
+                (Some((first, second)), DATA | PUT_SUM, MAX_CHUNK, false)
+            }
+            Offload::Segment {
+                ipv4,
+                network,
+                transport,
+                field,
+                headers,
+                segment,
+            } => {
+                // The header of IPv4 has its sum at byte 10, and ends where the next one begins.
+                let (ip_end, ip, put_ip) = if ipv4 {
+                    (transport.wrapping_sub(1), IP, PUT_IP_SUM)
+                } else {
+                    (0, 0, 0)
+                };
+                let ip_sum = sum(network, network.wrapping_add(10), ip_end);
+                let first = ip_sum | sum(transport, field, 0) << 32;
+                let payload = u64::from(placed.len().wrapping_sub(headers.into()) & 0xf_ffff);
+                let lengths = u64::from(headers & 0xff) << 40 | u64::from(segment) << 48;
+                let second = payload | EXTENDED | TCP | SEGMENT | ip | lengths;
+                // The device waits for the whole of a descriptor's data, and its memory is small.
+                let limit = MAX_CHUNK.min(4 * u32::from(segment));
+                let data = DATA | SEGMENT | PUT_SUM | put_ip;
+                (Some((first, second)), data, limit, true)
+            }
+        };
+        let tag = placed.tag.map_or(0, |tag| VLE | u64::from(tag) << 48);
+        Self {
+            context,
+            data: TxStatus(IFCS | data | tag),
+            limit,
+            cut,
         }
     }
 }

@@ -11,10 +11,11 @@ use super::{
     hw::{Hw, Settings, Vlans},
     regs::Causes,
     rx::RxRing,
-    throttle::Throttle,
     tx::TxRing,
 };
-use crate::net::{BhOff, Filter, Interface, Link, Offloads, Operations, Poll, Skb};
+use crate::net::{
+    BhOff, Filter, Interface, Link, Offloads, Operations, Poll, RxPool, Skb, Throttle,
+};
 
 /// What the coroutines of a device, its interrupt and the network stack know.
 pub(super) struct Nic {
@@ -92,16 +93,36 @@ impl Frontend {
     pub(super) fn ask(&self, request: Request) -> Result {
         self.requests.call(request)?.map(|_| ())
     }
+
+    /// Lends a pool to a device that is down, or takes it away. What is to be freed is freed here,
+    /// where one may sleep, killed or not.
+    pub(super) fn set_pool(&self, pool: Option<RxPool>) -> Result {
+        match self
+            .requests
+            .call_uninterruptible(Request::SetPool(pool))??
+        {
+            Answer::Pool(old) => drop(old),
+            _ => return Err(EPROTO),
+        }
+        Ok(())
+    }
 }
 
 impl Operations for Frontend {
     fn open(&self) -> Result {
-        self.ask(Request::Open)
+        self.set_pool(Some(RxRing::new_pool(&self.nic.interface)?))?;
+        self.ask(Request::Open).inspect_err(|_| self.stop())
     }
 
     fn stop(&self) {
         // Fails only if there is no domain any more, and then the device is at rest.
         let _ = self.requests.call_uninterruptible(Request::Close);
+        let _ = self.set_pool(None);
+    }
+
+    fn resume(&self) -> Result {
+        self.open()?;
+        self.ask(Request::Renegotiate).inspect_err(|_| self.stop())
     }
 
     #[inline(always)]

@@ -8,17 +8,15 @@ use kernel::{
 };
 
 use super::{
-    control::{Answer, Reading, Request},
+    control::{Answer, Reading, Request, Told},
     counters,
     device::Frontend,
-    hw::Settings,
     link,
-    rx::RxRing,
+    rx::{self, RxRing},
     test,
-    throttle::Throttle,
     tx::{self, TxRing},
 };
-use crate::net::{Ethtool, LinkMode, LinkModes, Modes, Pause, Refusal, Rings};
+use crate::net::{Ethtool, LinkMode, LinkModes, Modes, Pause, Refusal, Rings, Throttle};
 
 /// What may go over twisted pair.
 const SUPPORTED: Modes = link::MODES.and(Modes::NEGOTIATION).and(Modes::TWISTED_PAIR);
@@ -27,13 +25,9 @@ const SUPPORTED: Modes = link::MODES.and(Modes::NEGOTIATION).and(Modes::TWISTED_
 const ID: u32 = 0x100e_8086;
 
 impl Frontend {
-    fn told(&self) -> Result<(Settings, Rings, u32)> {
+    fn told(&self) -> Result<Told> {
         match self.requests.call(Request::Tell)?? {
-            Answer::Told {
-                settings,
-                rings,
-                coalesce,
-            } => Ok((settings, rings, coalesce)),
+            Answer::Told(told) => Ok(told),
             _ => Err(EPROTO),
         }
     }
@@ -58,7 +52,7 @@ impl Ethtool for Frontend {
     fn link_modes(&self) -> Result<LinkModes> {
         Ok(LinkModes {
             supported: SUPPORTED,
-            mode: self.told()?.0.link,
+            mode: self.told()?.settings.link,
         })
     }
 
@@ -79,7 +73,7 @@ impl Ethtool for Frontend {
     }
 
     fn renegotiate(&self) -> Result {
-        match self.told()?.0.link {
+        match self.told()?.settings.link {
             LinkMode::Negotiate(_) => self.ask(Request::Renegotiate),
             LinkMode::Force { .. } => Err(EINVAL),
         }
@@ -92,15 +86,18 @@ impl Ethtool for Frontend {
     }
 
     fn rings(&self) -> Result<Rings> {
-        Ok(self.told()?.1)
+        Ok(self.told()?.rings)
     }
 
     fn set_rings(&self, dev: &Device<Bound>, rings: Rings) -> Result {
-        let rx = rings.rx.next_power_of_two().clamp(64, 4096);
-        let tx = rings.tx.next_power_of_two().clamp(tx::MIN_LEN, 4096);
+        let (rx, tx) = (rings.rx.next_power_of_two(), rings.tx.next_power_of_two());
+        if rx < rx::MIN_LEN || tx < tx::MIN_LEN {
+            return Err(EINVAL);
+        }
         // All that can fail is done before anything changes.
         let interface = self.nic.interface.clone();
         let mut new = (RxRing::new(dev, interface, rx)?, TxRing::new(dev, tx)?);
+        new.0.set_pool(Some(RxRing::new_pool(&self.nic.interface)?));
         new.0.fill()?;
         let new = KBox::new(new, GFP_KERNEL)?;
         // Killed or not: the old ones are to be freed here.
@@ -115,7 +112,7 @@ impl Ethtool for Frontend {
     }
 
     fn coalesce(&self) -> Result<u32> {
-        Ok(self.told()?.2)
+        Ok(self.told()?.coalesce)
     }
 
     fn set_coalesce(&self, usecs: u32) -> Result<(), Refusal> {
@@ -124,11 +121,15 @@ impl Ethtool for Frontend {
     }
 
     fn pause(&self) -> Result<Pause> {
-        Ok(self.told()?.0.pause)
+        Ok(self.told()?.settings.pause)
     }
 
     fn set_pause(&self, pause: Pause) -> Result {
         self.ask(Request::SetPause(pause))
+    }
+
+    fn pause_frames(&self) -> Result<[u64; 2]> {
+        Ok(self.told()?.pause_frames)
     }
 
     fn registers(&self, to: &mut [u32]) -> Result<u32> {
@@ -149,8 +150,14 @@ impl Ethtool for Frontend {
     }
 
     fn test(&self, offline: bool, to: &mut [u64]) -> Result {
-        let numbers = self.read(Reading::Tests { offline }, to.len())?;
-        to.copy_from_slice(&numbers);
+        if offline {
+            self.set_pool(Some(RxRing::new_pool(&self.nic.interface)?))?;
+        }
+        let numbers = self.read(Reading::Tests { offline }, to.len());
+        if offline {
+            self.set_pool(None)?;
+        }
+        to.copy_from_slice(&numbers?);
         if let (true, Some(to)) = (offline, to.get_mut(test::EEPROM)) {
             *to = self.nic.hw.test_eeprom()?;
         }

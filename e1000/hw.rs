@@ -39,10 +39,7 @@ impl Hw {
     }
 
     fn access<R>(&self, gone: R, f: impl FnOnce(&pci::Bar<'_, END>) -> R) -> R {
-        match self.0.access() {
-            Some(bar) => f(&bar),
-            None => gone,
-        }
+        self.0.with(gone, f)
     }
 
     /// The steps that put the device into the state of power-on: silent, nothing sent, received or

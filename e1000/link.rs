@@ -72,23 +72,16 @@ impl Nic {
 
     /// Looks after what happens seldom: counters, and the link.
     pub(super) async fn look(&self) -> Result {
-        let changed = self.state.with(|state| {
-            if !state.up {
-                return None;
-            }
+        let now = self.state.with(|state| {
             self.collect(state);
-            let link = self.hw.link();
-            (link.up != state.link.up).then(|| {
-                state.link = link;
-                link
-            })
+            state.link = self.hw.link();
+            state.up.then_some((state.link, state.settings.mtu))
         })?;
-        let Some(link) = changed else {
+        let Some((link, mtu)) = now else {
             return Ok(());
         };
-        if link.up {
+        if link.up && !self.interface.link().up {
             let pause = self.resolve_pause().await?;
-            let mtu = self.state.with(|state| state.settings.mtu)?;
             self.hw.set_pause(pause, mtu);
         }
         self.interface.change_link(link);
@@ -102,6 +95,8 @@ impl Nic {
         let after = [GORC, GOTC, MPC].map(|i| state.counters.get(i));
         let [received, sent, missed] = core::array::from_fn(|i| after[i].wrapping_sub(before[i]));
         self.interface.stats().rx_missed_errors.add(missed);
-        state.throttle.balance(&self.hw, received, sent);
+        if state.throttle.balance(received, sent) {
+            self.hw.set_interrupt_rate(state.throttle.rate());
+        }
     }
 }

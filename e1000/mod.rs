@@ -10,8 +10,7 @@
 //! | [`control`] | the coroutines that open, change and close it, and watch over it |
 //! | [`link`] | the link, its negotiation and flow control |
 //! | [`rx`], [`tx`] | receiving and sending, inside the domain and at once |
-//! | [`ring`], [`descriptors`] | the rings of descriptors through which frames go |
-//! | [`throttle`] | how often it may interrupt |
+//! | [`descriptors`] | how frames are told to the device, and by it |
 //! | [`ethtool`], [`counters`], [`test`] | what `ethtool` asks for |
 //! | [`hw`], [`regs`] | what the device can be told to do, and its registers |
 //!
@@ -27,10 +26,8 @@ mod ethtool;
 mod hw;
 mod link;
 mod regs;
-mod ring;
 mod rx;
 mod test;
-mod throttle;
 mod tx;
 
 use coop_domain::prelude::*;
@@ -41,7 +38,6 @@ use self::{
     device::{Frontend, Nic, State},
     hw::{Hw, Settings},
     rx::RxRing,
-    throttle::Throttle,
     tx::TxRing,
 };
 use crate::net::{self, Offloads};
@@ -124,7 +120,7 @@ impl E1000 {
             },
             filter: net::Filter::default(),
             vlans: [0; 128],
-            throttle: Throttle::new(),
+            throttle: net::Throttle::new(),
             counters: Counters::new(),
             hangs: 0,
             waits: 0,

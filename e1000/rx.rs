@@ -7,12 +7,15 @@ use kernel::{
     prelude::*,
 };
 
-use super::{descriptors::RxStatus, device::Nic, hw::Hw, regs::Causes, ring::Ring};
-use crate::net::{BhOff, Interface, Poll, RxBuffers, Skb, Stats};
+use super::{descriptors::RxStatus, device::Nic, hw::Hw, regs::Causes};
+use crate::net::{BhOff, Interface, Poll, Ring, RxBuffers, RxPool, Skb, Stats};
 
 /// What the device may write to a buffer at most: see `RCTL` in [`Hw::set_filter`]. Longer frames
 /// are in several.
 const BUFFER_SIZE: u32 = 2048;
+
+/// The shortest ring.
+pub(super) const MIN_LEN: usize = 64;
 
 /// Frames up to this length are copied, and their buffer used again.
 const COPY_BREAK: u32 = 256;
@@ -42,11 +45,21 @@ impl RxRing {
     pub(super) fn new(dev: &Device<Bound>, interface: Interface, len: usize) -> Result<Self> {
         Ok(Self {
             ring: Ring::new(dev, len)?,
-            buffers: RxBuffers::new(dev, interface, len, BUFFER_SIZE)?,
+            buffers: RxBuffers::new(interface, len)?,
             next: 0,
             partial: Partial::None,
             keeps_bad: false,
         })
+    }
+
+    /// Where buffers come from. It is made, and dropped, by threads that may sleep.
+    pub(super) fn new_pool(interface: &Interface) -> Result<RxPool> {
+        RxPool::new(interface, super::RING_LEN, BUFFER_SIZE)
+    }
+
+    /// Empties the ring; gives it a pool, or takes it away. The device must be at rest.
+    pub(super) fn set_pool(&mut self, pool: Option<RxPool>) -> Option<RxPool> {
+        self.buffers.set_pool(pool)
     }
 
     /// Fills the ring with buffers.
@@ -54,7 +67,7 @@ impl RxRing {
         self.next = 0;
         self.partial = Partial::None;
         for index in 0..self.ring.len() {
-            self.ring.write(index, self.buffers.fill(index)?, 0)?;
+            self.ring.write(index, self.buffers.fill(index)?, 0);
         }
         Ok(())
     }
@@ -66,16 +79,15 @@ impl RxRing {
 
     /// Whether the device has received just these bytes into descriptor `index`.
     pub(super) fn has(&self, index: usize, bytes: &[u8]) -> bool {
-        let status = self.ring.status(index).map(RxStatus);
-        status.is_ok_and(|status| status.is_done() && status.len() as usize == bytes.len())
-            && self.buffers.holds(index, bytes)
+        let status = RxStatus(self.ring.status(index));
+        status.is_done() && status.len() as usize == bytes.len() && self.buffers.holds(index, bytes)
     }
 
     /// Gives all buffers back. The device must be at rest.
-    pub(super) fn clear(&mut self) -> Result {
+    pub(super) fn clear(&mut self) {
         self.buffers.clear();
         self.partial = Partial::None;
-        self.ring.clear()
+        self.ring.clear();
     }
 
     /// Takes up to `budget` frames out of the ring, and gives the device descriptors for as many
@@ -86,7 +98,7 @@ impl RxRing {
         let mut bytes = 0;
 
         while frames.len() < budget {
-            let status = RxStatus(self.ring.status(self.next)?);
+            let status = RxStatus(self.ring.status(self.next));
             if !status.is_done() {
                 break;
             }
@@ -94,8 +106,8 @@ impl RxRing {
                 bytes += u64::from(frame.len());
                 frames.push_within_capacity(frame)?;
             }
-            self.ring
-                .write(self.next, self.buffers.address(self.next)?, 0)?;
+            let address = self.buffers.address(self.next)?;
+            self.ring.write(self.next, address, 0);
             last = Some(self.next);
             self.next = self.ring.next(self.next);
         }
@@ -181,9 +193,9 @@ impl Nic {
             }
             if frames.len() < budget {
                 let gigabit = state.link.mbits == 1000;
-                state
-                    .throttle
-                    .adapt(&self.hw, self.interface.stats(), gigabit);
+                if state.throttle.adapt(self.interface.stats(), gigabit) {
+                    self.hw.set_interrupt_rate(state.throttle.rate());
+                }
             }
             causes
         });

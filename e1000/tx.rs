@@ -2,20 +2,17 @@
 
 //! Sending.
 
-use core::ops::Range;
-
 use kernel::{
     device::{Bound, Device},
     prelude::*,
 };
 
 use super::{
-    descriptors::{context, TxStatus},
+    descriptors::{Orders, TxStatus},
     device::{Nic, State},
     regs::Causes,
-    ring::Ring,
 };
-use crate::net::{BhOff, Offload, Sent, Skb, TxFrames};
+use crate::net::{BhOff, Pieces, Ring, Sent, Skb, TxFrames};
 
 /// So many descriptors a frame needs at most: one for what to do with it, one for each of its up to
 /// 18 pieces, and more where pieces are longer than a descriptor takes, which can be four segments;
@@ -27,9 +24,6 @@ pub(super) const MIN_LEN: usize = 128;
 
 /// So many segments a frame is cut into at most.
 pub(super) const MAX_SEGMENTS: u16 = 64;
-
-/// So many bytes a descriptor takes at most.
-const MAX_CHUNK: u32 = 4096;
 
 /// The transmit ring: `oldest..next` are the device's.
 pub(super) struct TxRing {
@@ -61,12 +55,12 @@ impl TxRing {
     }
 
     /// Gives up what has not been sent. The device must be at rest.
-    pub(super) fn clear(&mut self) -> Result {
+    pub(super) fn clear(&mut self) {
         self.frames.clear();
         self.oldest = 0;
         self.next = 0;
         self.watched = false;
-        self.ring.clear()
+        self.ring.clear();
     }
 
     /// Whether any frame fits.
@@ -87,118 +81,91 @@ impl TxRing {
     /// Writes the descriptors of a frame, for which there must be room. Returns its length.
     #[inline(always)]
     pub(super) fn push(&mut self, frame: Skb) -> Result<u32> {
-        let first = self.next;
-        let (pieces, offload, tag) = self.frames.put(first, frame)?;
-        let len = self.frames.frame(first).map_or(0, Skb::len);
-
-        let result = self.describe(first, pieces, offload, tag, len);
-        if result.is_err() {
-            self.frames.undo(first);
-            self.next = first;
-        }
-        result.map(|()| len)
-    }
-
-    #[inline(always)]
-    fn describe(
-        &mut self,
-        first: usize,
-        pieces: usize,
-        offload: Offload,
-        tag: Option<u16>,
-        len: u32,
-    ) -> Result {
-        let limit = match offload {
-            // The device waits for the whole of a descriptor's data, and its memory is small.
-            Offload::Segment { segment, .. } => MAX_CHUNK.min(4 * u32::from(segment)),
-            _ => MAX_CHUNK,
-        };
+        let placed = self.frames.put(self.next, frame)?;
+        let orders = Orders::new(&placed);
+        let (len, only) = (placed.len(), placed.pieces.only());
         // The device may report a frame too early, before it has read all of it, when it is cut
         // into segments, or in one piece and the one before was cut. (Read the last four bytes
         // separately, and no harm is done.)
-        let segment = matches!(offload, Offload::Segment { .. });
-        let split_end = segment || (self.segmented && pieces == 1);
-        if segment || pieces == 1 {
-            self.segmented = segment;
+        let split_end = orders.cut || (self.segmented && only.is_some());
+        if orders.cut || only.is_some() {
+            self.segmented = orders.cut;
         }
 
-        if let Some((first, second)) = context(offload, len) {
-            self.ring.write(self.next, first, second)?;
-            self.next = self.ring.next(self.next);
+        let mut next = self.next;
+        if let Some((first, second)) = orders.context {
+            self.ring.write(next, first, second);
+            next = self.ring.next(next);
         }
-        let data = TxStatus::data(offload).with_vlan_tag(tag);
-        let (address, len) = self.frames.piece(first)?;
-        let last = if pieces == 1 && !split_end && len <= limit {
+        let last = match only {
             // As most are.
-            let last = self.next;
-            let status = data.with_end().with_len(len);
-            self.ring.write(last, address, status.0)?;
-            self.next = self.ring.next(last);
-            last
-        } else {
-            self.cut(first..first.wrapping_add(pieces), data, limit, split_end)?
-        };
-        self.frames.set_last(first, last);
-        Ok(())
-    }
-
-    /// Writes the descriptors of data in these places; tells which is the last one.
-    #[inline(never)]
-    fn cut(
-        &mut self,
-        mut places: Range<usize>,
-        data: TxStatus,
-        limit: u32,
-        split_end: bool,
-    ) -> Result<usize> {
-        let mut last = self.next;
-        while let Some(place) = places.next() {
-            let (mut address, mut left) = self.frames.piece(place)?;
-            while left != 0 {
-                let mut chunk = left.min(limit);
-                let mut status = data;
-                if places.is_empty() && chunk == left {
-                    if split_end && left > 8 {
-                        chunk -= 4;
-                    } else {
-                        status = status.with_end();
-                    }
-                }
-                last = self.next;
-                self.ring.write(last, address, status.with_len(chunk).0)?;
-                self.next = self.ring.next(last);
-                address += u64::from(chunk);
-                left -= chunk;
+            Some((address, len)) if !split_end && len <= orders.limit => {
+                let status = orders.data.with_end().with_len(len);
+                self.ring.write(next, address, status.0);
+                next
             }
-        }
-        Ok(last)
+            _ => {
+                let (data, limit) = (orders.data, orders.limit);
+                write_pieces(&self.ring, next, placed.pieces, data, limit, split_end)
+            }
+        };
+        placed.ends_at(last);
+        self.next = self.ring.next(last);
+        Ok(len)
     }
 
     /// Frees the oldest frame, if it has been sent.
     #[inline(always)]
     fn reclaim_one(&mut self, bh: &BhOff, sent: &mut Sent) -> bool {
-        let Some(last) = self.frames.last(self.oldest) else {
-            return false;
-        };
-        let status = self.ring.status(last).map(TxStatus);
-        let done = status.is_ok_and(TxStatus::is_done);
-        if done {
-            self.frames.done(bh, self.oldest, sent);
-            self.oldest = self.ring.next(last);
+        let ring = &self.ring;
+        let is_sent = |last| TxStatus(ring.status(last)).is_done();
+        match self.frames.done_if(bh, self.oldest, sent, is_sent) {
+            Some(last) => {
+                self.oldest = ring.next(last);
+                true
+            }
+            None => false,
         }
-        done
     }
+}
 
-    /// Frees the frames that have been sent.
-    fn reclaim(&mut self, bh: &BhOff) -> Sent {
-        let mut sent = Sent::default();
-        while self.reclaim_one(bh, &mut sent) {}
-        sent
+/// Writes descriptors for all pieces of a frame, from `next` on; tells which is the last one.
+#[inline(never)]
+fn write_pieces(
+    ring: &Ring,
+    mut next: usize,
+    pieces: Pieces<'_>,
+    data: TxStatus,
+    limit: u32,
+    split_end: bool,
+) -> usize {
+    let mut last = next;
+    let mut pieces = pieces.iter();
+    while let Some((mut address, mut left)) = pieces.next() {
+        let is_end = pieces.len() == 0;
+        while left != 0 {
+            let mut chunk = left.min(limit);
+            let mut status = data;
+            if is_end && chunk == left {
+                if split_end && left > 8 {
+                    chunk -= 4;
+                } else {
+                    status = status.with_end();
+                }
+            }
+            last = next;
+            ring.write(last, address, status.with_len(chunk).0);
+            next = ring.next(last);
+            address = address.wrapping_add(chunk.into());
+            left -= chunk;
+        }
     }
+    last
 }
 
 impl Nic {
     /// Sends a frame; with `more`, another one follows at once. Inside the domain.
+    #[inline(always)]
     pub(super) fn send(
         &self,
         bh: &BhOff,
@@ -256,10 +223,10 @@ impl Nic {
 
     /// Frees what has been sent; whether that is all. Inside the domain.
     pub(super) fn reclaim(&self, bh: &BhOff, state: &mut State) -> bool {
-        let sent = state.tx.reclaim(bh);
+        let mut sent = Sent::default();
+        while state.tx.reclaim_one(bh, &mut sent) {}
         if sent.frames != 0 {
-            self.interface.stats().sent(sent.packets, sent.bytes);
-            self.interface.completed(sent.frames, sent.frame_bytes);
+            self.interface.completed(&sent);
             if state.tx.stopped && state.tx.has_room() {
                 state.tx.stopped = false;
                 self.interface.wake_queue();

@@ -54,8 +54,8 @@ pub(crate) trait Ethtool: Send + Sync + 'static {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// Makes the rings about that long, at most [`MAX_RINGS`](Self::MAX_RINGS). If that fails, they
-    /// stay as they were.
+    /// Makes the rings about that long, at most [`MAX_RINGS`](Self::MAX_RINGS). If that fails, as
+    /// with rings that are too short, they stay as they were.
     fn set_rings(&self, _dev: &Device<Bound>, _rings: Rings) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
@@ -78,6 +78,11 @@ pub(crate) trait Ethtool: Send + Sync + 'static {
 
     /// Changes flow control.
     fn set_pause(&self, _pause: Pause) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// How many pause frames were received, and sent.
+    fn pause_frames(&self) -> Result<[u64; 2]> {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 

@@ -9,6 +9,7 @@
 #include <linux/skbuff.h>
 #include <linux/tcp.h>
 #include <net/ip6_checksum.h>
+#include <net/page_pool/helpers.h>
 #include <net/tcp.h>
 
 #include "helpers.h"
@@ -17,64 +18,86 @@
 
 #define COOP_NET_HEADROOM (NET_SKB_PAD + NET_IP_ALIGN)
 
-static unsigned int coop_net_rx_truesize(unsigned int len)
+/* A buffer takes whole pages, which the pool keeps mapped. */
+static unsigned int coop_net_rx_order(unsigned int len)
 {
-	return SKB_DATA_ALIGN(COOP_NET_HEADROOM + len) +
-	       SKB_DATA_ALIGN(sizeof(struct skb_shared_info));
+	return get_order(SKB_DATA_ALIGN(COOP_NET_HEADROOM + len) +
+			 SKB_DATA_ALIGN(sizeof(struct skb_shared_info)));
 }
 
-/* A buffer for @len bytes of a frame, which becomes an sk_buff without a copy; mapped. */
-void *coop_net_rx_alloc(struct device *dev, unsigned int len, dma_addr_t *dma)
+/* A pool of @count buffers for @len bytes of a frame. It may sleep, as may _free. */
+struct page_pool *coop_net_rx_pool(struct net_device *netdev, unsigned int count, unsigned int len)
 {
-	void *buffer = netdev_alloc_frag(coop_net_rx_truesize(len));
+	struct page_pool_params params = {
+		.flags		= PP_FLAG_DMA_MAP | PP_FLAG_DMA_SYNC_DEV,
+		.order		= coop_net_rx_order(len),
+		.pool_size	= count,
+		.nid		= NUMA_NO_NODE,
+		.dev		= netdev->dev.parent,
+		.dma_dir	= DMA_FROM_DEVICE,
+		.offset		= COOP_NET_HEADROOM,
+		.max_len	= len,
+		.netdev		= netdev,
+	};
+	struct page_pool *pool = page_pool_create(&params);
 
-	if (unlikely(!buffer))
+	return IS_ERR(pool) ? NULL : pool;
+}
+
+/* What frames still have of it, they give back later. */
+void coop_net_rx_pool_free(struct page_pool *pool)
+{
+	page_pool_destroy(pool);
+}
+
+/* A buffer, which becomes an sk_buff without a copy. One at a time. */
+void *coop_net_rx_alloc(struct page_pool *pool, dma_addr_t *dma)
+{
+	struct page *page = page_pool_dev_alloc_pages(pool);
+
+	if (unlikely(!page))
 		return NULL;
-	*dma = dma_map_single(dev, buffer + COOP_NET_HEADROOM, len, DMA_FROM_DEVICE);
-	if (likely(!dma_mapping_error(dev, *dma)))
-		return buffer;
-	skb_free_frag(buffer);
-	return NULL;
+	*dma = page_pool_get_dma_addr(page) + COOP_NET_HEADROOM;
+	return page_address(page);
 }
 
-void coop_net_rx_free(struct device *dev, void *buffer, unsigned int len, dma_addr_t dma)
+void coop_net_rx_free(struct page_pool *pool, void *buffer)
 {
-	dma_unmap_single(dev, dma, len, DMA_FROM_DEVICE);
-	skb_free_frag(buffer);
+	page_pool_put_full_page(pool, virt_to_page(buffer), false);
 }
 
 /* Bottom halves off. Takes @buffer over, whatever becomes of it. */
-struct sk_buff *coop_net_rx_build(struct net_device *netdev, struct device *dev, void *buffer,
-				  unsigned int size, dma_addr_t dma, unsigned int len)
+struct sk_buff *coop_net_rx_build(struct net_device *netdev, struct page_pool *pool,
+				  void *buffer, unsigned int len)
 {
 	struct sk_buff *skb;
 
-	dma_unmap_single(dev, dma, size, DMA_FROM_DEVICE);
-	skb = napi_build_skb(buffer, coop_net_rx_truesize(size));
+	page_pool_dma_sync_for_cpu(pool, virt_to_page(buffer), 0, len);
+	skb = napi_build_skb(buffer, PAGE_SIZE << pool->p.order);
 	if (unlikely(!skb)) {
-		skb_free_frag(buffer);
+		coop_net_rx_free(pool, buffer);
 		return NULL;
 	}
+	skb_mark_for_recycle(skb);
 	skb_reserve(skb, COOP_NET_HEADROOM);
 	skb_put(skb, len);
 	skb->dev = netdev;
 	return skb;
 }
 
-/* Attaches the first @len bytes of @buffer, which is taken over, to @skb. */
-bool coop_net_rx_append(struct sk_buff *skb, struct device *dev, void *buffer,
-			unsigned int size, dma_addr_t dma, unsigned int len)
+/* Attaches the first @len bytes of @buffer, which is taken over, to @skb, which has its first. */
+bool coop_net_rx_append(struct sk_buff *skb, struct page_pool *pool, void *buffer,
+			unsigned int len)
 {
-	void *data = buffer + COOP_NET_HEADROOM;
-	struct page *page = virt_to_head_page(data);
+	struct page *page = virt_to_page(buffer);
 
-	dma_unmap_single(dev, dma, size, DMA_FROM_DEVICE);
-	if (unlikely(skb_shinfo(skb)->nr_frags == MAX_SKB_FRAGS)) {
-		skb_free_frag(buffer);
+	if (unlikely(!skb->pp_recycle || skb_shinfo(skb)->nr_frags == MAX_SKB_FRAGS)) {
+		coop_net_rx_free(pool, buffer);
 		return false;
 	}
-	skb_add_rx_frag(skb, skb_shinfo(skb)->nr_frags, page, data - page_address(page), len,
-			coop_net_rx_truesize(size));
+	page_pool_dma_sync_for_cpu(pool, page, 0, len);
+	skb_add_rx_frag(skb, skb_shinfo(skb)->nr_frags, page, COOP_NET_HEADROOM, len,
+			PAGE_SIZE << pool->p.order);
 	return true;
 }
 
@@ -129,18 +152,6 @@ struct sk_buff *coop_net_tx_new(struct net_device *dev, const u8 *bytes, unsigne
 	return skb;
 }
 
-static bool coop_net_tx_is_tcp(const struct sk_buff *skb)
-{
-	switch (vlan_get_protocol(skb)) {
-	case htons(ETH_P_IP):
-		return ip_hdr(skb)->protocol == IPPROTO_TCP;
-	case htons(ETH_P_IPV6):
-		return ipv6_hdr(skb)->nexthdr == IPPROTO_TCP;
-	default:
-		return false;
-	}
-}
-
 /* The device fills in lengths and sums as it cuts the frame up: leave room for them. */
 static int coop_net_tx_segment(struct sk_buff *skb, struct coop_net_offload *offload)
 {
@@ -185,83 +196,78 @@ static int coop_net_tx_prepare(struct sk_buff *skb, struct coop_net_offload *off
 			dev_kfree_skb_any(skb);
 	} else if (skb->ip_summed == CHECKSUM_PARTIAL) {
 		offload->what = COOP_NET_CHECKSUM;
-		offload->tcp = coop_net_tx_is_tcp(skb);
+		offload->tcp = skb->csum_offset == offsetof(struct tcphdr, check);
 		offload->start = skb_checksum_start_offset(skb);
 		offload->field = offload->start + skb->csum_offset;
 	}
 	return error;
 }
 
-static void coop_net_tx_unmap(struct device *dev, const struct coop_net_piece *pieces,
-			      unsigned int first, unsigned int mask, unsigned int count)
+static inline void coop_net_tx_unmap(struct device *dev, const struct coop_net_piece *piece,
+				     unsigned int count)
 {
-	while (count--) {
-		const struct coop_net_piece *piece = &pieces[first++ & mask];
-
-		if (piece->paged)
-			dma_unmap_page(dev, piece->dma, piece->len, DMA_TO_DEVICE);
-		else
-			dma_unmap_single(dev, piece->dma, piece->len, DMA_TO_DEVICE);
-	}
+	/* What was mapped by its address is no different. */
+	for (; count; count--, piece++)
+		dma_unmap_page(dev, piece->dma, piece->len, DMA_TO_DEVICE);
 }
 
+static_assert(MAX_SKB_FRAGS + 1 <= COOP_NET_MAX_PIECES);
+
 /*
- * Maps all of @skb for the device to read, piece by piece into pieces[first] and what
- * follows in a ring of @mask + 1, and says what else the device has to do. Returns how many
- * pieces there are; or an error, and @skb is gone.
+ * Maps all of @skb for the device to read, piece by piece, and says what else the device
+ * has to do; of @offload only what is asked for is set. Returns how many pieces there are,
+ * COOP_NET_MAX_PIECES at most; or an error, and @skb is gone.
  */
 int coop_net_tx_map(struct device *dev, struct sk_buff *skb, struct coop_net_piece *pieces,
-		    unsigned int first, unsigned int mask, struct coop_net_offload *offload)
+		    struct coop_net_offload *offload)
 {
 	struct skb_shared_info *info;
-	struct coop_net_piece *piece = &pieces[first & mask];
-	int i, count, error = coop_net_tx_prepare(skb, offload);
+	struct coop_net_piece *piece = pieces;
+	int i, error = coop_net_tx_prepare(skb, offload);
 
 	if (unlikely(error))
 		return error;
 	/* The link layer's header at least is never in a fragment. */
 	piece->len = skb_headlen(skb);
-	piece->paged = false;
 	piece->dma = dma_map_single(dev, skb->data, piece->len, DMA_TO_DEVICE);
-	if (unlikely(dma_mapping_error(dev, piece->dma))) {
-		count = 0;
+	if (unlikely(dma_mapping_error(dev, piece->dma)))
 		goto unmap;
-	}
-	count = 1;
+	piece++;
 	info = skb_shinfo(skb);
 	for (i = 0; i < info->nr_frags; i++) {
-		piece = &pieces[(first + count) & mask];
 		piece->len = skb_frag_size(&info->frags[i]);
-		piece->paged = true;
 		piece->dma = skb_frag_dma_map(dev, &info->frags[i], 0, piece->len, DMA_TO_DEVICE);
 		if (unlikely(dma_mapping_error(dev, piece->dma)))
 			goto unmap;
-		count++;
+		piece++;
 	}
 	skb_tx_timestamp(skb);
-	return count;
+	return piece - pieces;
 unmap:
-	coop_net_tx_unmap(dev, pieces, first, mask, count);
+	coop_net_tx_unmap(dev, pieces, piece - pieces);
 	dev_kfree_skb_any(skb);
 	return -ENOMEM;
 }
 
 /* @skb was sent. Bottom halves off. Adds what went over the wire to @sent. */
 void coop_net_tx_done(struct device *dev, struct sk_buff *skb,
-		      const struct coop_net_piece *pieces, unsigned int first,
-		      unsigned int mask, unsigned int count, struct coop_net_sent *sent)
+		      const struct coop_net_piece *pieces, unsigned int count,
+		      struct coop_net_sent *sent)
 {
 	unsigned int segments = skb_shinfo(skb)->gso_segs;
+	unsigned int len = skb->len;
 
-	coop_net_tx_unmap(dev, pieces, first, mask, count);
+	coop_net_tx_unmap(dev, pieces, count);
 	sent->frames++;
-	sent->frame_bytes += skb->len;
+	sent->frame_bytes += len;
 	sent->packets++;
-	sent->bytes += skb->len;
+	sent->bytes += len;
 	if (segments > 1) {
 		/* Each segment has had the headers. */
 		sent->packets += segments - 1;
 		sent->bytes += (segments - 1) * skb_tcp_all_headers(skb);
+		sent->cut_frames++;
+		sent->cut_packets += segments;
 	}
 	/* A netpoll sends with interrupts off, too. */
 	napi_consume_skb(skb, !irqs_disabled());
@@ -269,10 +275,9 @@ void coop_net_tx_done(struct device *dev, struct sk_buff *skb,
 
 /* @skb was not sent, and will not be. */
 void coop_net_tx_undo(struct device *dev, struct sk_buff *skb,
-		      const struct coop_net_piece *pieces, unsigned int first,
-		      unsigned int mask, unsigned int count)
+		      const struct coop_net_piece *pieces, unsigned int count)
 {
-	coop_net_tx_unmap(dev, pieces, first, mask, count);
+	coop_net_tx_unmap(dev, pieces, count);
 	dev_kfree_skb_any(skb);
 }
 

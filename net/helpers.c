@@ -15,6 +15,8 @@ struct coop_net_priv {
 	const struct coop_net_stats *stats;
 	u32 mbits;
 	bool full_duplex;
+	/* Up for the stack, but at rest: see coop_net_pause. */
+	bool paused;
 	struct napi_struct napi;
 };
 
@@ -25,13 +27,13 @@ static void coop_net_set_queues(struct net_device *dev, struct napi_struct *napi
 	netif_queue_set_napi(dev, 0, NETDEV_QUEUE_TYPE_TX, napi);
 }
 
-static int coop_net_open(struct net_device *dev)
+static int coop_net_start(struct net_device *dev, int (*open)(void *driver))
 {
 	struct coop_net_priv *priv = netdev_priv(dev);
 	int error;
 
 	napi_enable(&priv->napi);
-	error = priv->callbacks->open(priv->driver);
+	error = open(priv->driver);
 	if (error) {
 		napi_disable(&priv->napi);
 		return error;
@@ -41,14 +43,47 @@ static int coop_net_open(struct net_device *dev)
 	return 0;
 }
 
+static int coop_net_open(struct net_device *dev)
+{
+	struct coop_net_priv *priv = netdev_priv(dev);
+
+	return coop_net_start(dev, priv->callbacks->open);
+}
+
 static int coop_net_stop(struct net_device *dev)
 {
 	struct coop_net_priv *priv = netdev_priv(dev);
 
+	if (priv->paused) {
+		priv->paused = false;
+		return 0;
+	}
 	netif_tx_disable(dev);
 	coop_net_set_queues(dev, NULL);
 	napi_disable(&priv->napi);
 	return priv->callbacks->stop(priv->driver);
+}
+
+void coop_net_pause(struct net_device *dev)
+{
+	struct coop_net_priv *priv = netdev_priv(dev);
+
+	if (netif_running(dev) && !priv->paused) {
+		coop_net_stop(dev);
+		priv->paused = true;
+	}
+}
+
+int coop_net_resume(struct net_device *dev)
+{
+	struct coop_net_priv *priv = netdev_priv(dev);
+	int error = 0;
+
+	if (priv->paused)
+		error = coop_net_start(dev, priv->callbacks->resume);
+	if (!error)
+		priv->paused = false;
+	return error;
 }
 
 static int coop_net_poll(struct napi_struct *napi, int budget)
@@ -188,6 +223,8 @@ static void coop_net_get_tx_stats(struct net_device *dev, int queue,
 
 	to->packets = READ_ONCE(from->tx_packets);
 	to->bytes = READ_ONCE(from->tx_bytes);
+	to->hw_gso_packets = READ_ONCE(from->tx_cut_frames);
+	to->hw_gso_wire_packets = READ_ONCE(from->tx_cut_packets);
 }
 
 /* What queues counted that are no more: there are none. */
@@ -201,6 +238,8 @@ static void coop_net_get_base_stats(struct net_device *dev, struct netdev_queue_
 	rx->hw_drops = 0;
 	tx->packets = 0;
 	tx->bytes = 0;
+	tx->hw_gso_packets = 0;
+	tx->hw_gso_wire_packets = 0;
 }
 
 static const struct netdev_stat_ops coop_net_stat_ops = {
@@ -266,12 +305,19 @@ int coop_net_register(struct net_device *dev, const struct coop_net_callbacks *c
 		      const struct coop_net_stats *stats)
 {
 	struct coop_net_priv *priv = netdev_priv(dev);
+	int error;
 
 	priv->callbacks = callbacks;
 	priv->driver = driver;
 	priv->stats = stats;
 	dev->ethtool_ops = ethtool;
-	return register_netdev(dev);
+	error = coop_net_remember(dev);
+	if (error)
+		return error;
+	error = register_netdev(dev);
+	if (error)
+		coop_net_forget(dev);
+	return error;
 }
 
 void *coop_net_driver(struct net_device *dev)
@@ -302,6 +348,7 @@ void coop_net_set_irq(struct net_device *dev, int irq)
 
 void coop_net_unregister(struct net_device *dev)
 {
+	coop_net_forget(dev);
 	unregister_netdev(dev);
 }
 

@@ -24,6 +24,7 @@ struct coop_net_filter {
 struct coop_net_callbacks {
 	int (*open)(void *driver);
 	int (*stop)(void *driver);
+	int (*resume)(void *driver);
 	netdev_tx_t (*start_xmit)(void *driver, struct sk_buff *skb, bool more);
 	int (*poll)(void *driver, int budget);
 	void (*tx_timeout)(void *driver);
@@ -45,6 +46,8 @@ struct coop_net_stats {
 	u64 tx_bytes;
 	u64 tx_errors;
 	u64 tx_dropped;
+	u64 tx_cut_frames;
+	u64 tx_cut_packets;
 };
 
 /* What an interface can do; the driver says so when it makes one. */
@@ -82,14 +85,30 @@ void coop_net_receive(struct net_device *dev, struct sk_buff *skb);
 void coop_net_schedule_poll(struct net_device *dev);
 bool coop_net_complete_poll(struct net_device *dev, int work);
 
+/* With rtnl: as ndo_stop and ndo_open, if the interface is up, without the stack's knowledge. */
+void coop_net_pause(struct net_device *dev);
+int coop_net_resume(struct net_device *dev);
+
+/* --- power.c --- */
+
+struct pci_driver;
+
+int coop_net_remember(struct net_device *interface);
+void coop_net_forget(struct net_device *interface);
+void coop_net_pci_driver(struct pci_driver *driver);
+
 /* --- frames.c --- */
+
+struct page_pool;
 
 /* One piece of a frame, as the device finds it. */
 struct coop_net_piece {
 	dma_addr_t dma;
 	u32 len;
-	u32 paged;
 };
+
+/* Keep in step with ffi::MAX_PIECES. */
+#define COOP_NET_MAX_PIECES 18
 
 enum { COOP_NET_PLAIN, COOP_NET_CHECKSUM, COOP_NET_SEGMENT };
 
@@ -118,14 +137,20 @@ struct coop_net_sent {
 	u32 frame_bytes;
 	u64 packets;
 	u64 bytes;
+	/* Of these, what the device has cut into segments, and the segments. */
+	u32 cut_frames;
+	u32 cut_packets;
 };
 
-void *coop_net_rx_alloc(struct device *dev, unsigned int len, dma_addr_t *dma);
-void coop_net_rx_free(struct device *dev, void *buffer, unsigned int len, dma_addr_t dma);
-struct sk_buff *coop_net_rx_build(struct net_device *netdev, struct device *dev, void *buffer,
-				  unsigned int size, dma_addr_t dma, unsigned int len);
-bool coop_net_rx_append(struct sk_buff *skb, struct device *dev, void *buffer,
-			unsigned int size, dma_addr_t dma, unsigned int len);
+struct page_pool *coop_net_rx_pool(struct net_device *netdev, unsigned int count,
+				   unsigned int len);
+void coop_net_rx_pool_free(struct page_pool *pool);
+void *coop_net_rx_alloc(struct page_pool *pool, dma_addr_t *dma);
+void coop_net_rx_free(struct page_pool *pool, void *buffer);
+struct sk_buff *coop_net_rx_build(struct net_device *netdev, struct page_pool *pool,
+				  void *buffer, unsigned int len);
+bool coop_net_rx_append(struct sk_buff *skb, struct page_pool *pool, void *buffer,
+			unsigned int len);
 struct sk_buff *coop_net_rx_copy(struct net_device *netdev, struct device *dev,
 				 const void *buffer, dma_addr_t dma, unsigned int len);
 bool coop_net_rx_holds(struct device *dev, const void *buffer, dma_addr_t dma,
@@ -135,13 +160,12 @@ void coop_net_rx_checksum_is_good(struct sk_buff *skb);
 
 struct sk_buff *coop_net_tx_new(struct net_device *dev, const u8 *bytes, unsigned int len);
 int coop_net_tx_map(struct device *dev, struct sk_buff *skb, struct coop_net_piece *pieces,
-		    unsigned int first, unsigned int mask, struct coop_net_offload *offload);
+		    struct coop_net_offload *offload);
 void coop_net_tx_done(struct device *dev, struct sk_buff *skb,
-		      const struct coop_net_piece *pieces, unsigned int first,
-		      unsigned int mask, unsigned int count, struct coop_net_sent *sent);
+		      const struct coop_net_piece *pieces, unsigned int count,
+		      struct coop_net_sent *sent);
 void coop_net_tx_undo(struct device *dev, struct sk_buff *skb,
-		      const struct coop_net_piece *pieces, unsigned int first,
-		      unsigned int mask, unsigned int count);
+		      const struct coop_net_piece *pieces, unsigned int count);
 void coop_net_tx_drop(struct sk_buff *skb);
 
 struct sk_buff *coop_net_take(struct net_device *dev, const void *bytes, unsigned int len);

@@ -12,10 +12,13 @@
 //! | [`Ethtool`] | what `ethtool` asks of it |
 //! | [`Skb`] | one frame, owned |
 //! | [`Poll`], [`BhOff`] | the softirq in which frames go up the stack |
-//! | [`RxBuffers`], [`TxFrames`] | frames that the device writes, and reads, where they are |
+//! | [`Ring`] | descriptors of such frames |
+//! | [`RxBuffers`], [`RxPool`], [`TxFrames`] | frames that the device writes, and reads, where they are |
 //! | [`SharedArea`] | memory of the device's liking, for frames that are copied |
 //! | [`mii`] | the registers of a transceiver |
+//! | [`NicDriver`] | a PCI driver: sleep, resets, errors on the bus |
 //! | [`enable`], [`request_irq`], [`Regs`] | the PCI function, its interrupt, its registers |
+//! | [`Throttle`] | how often a device may interrupt |
 //! | [`Stats`] | counters, written by the driver, read by anybody |
 
 // Each driver uses its part of this.
@@ -25,6 +28,7 @@ mod ethtool;
 pub(crate) mod mii;
 mod stats;
 mod sys;
+mod throttle;
 
 use core::sync::atomic::{compiler_fence, Ordering::SeqCst};
 
@@ -34,13 +38,15 @@ pub(crate) use self::ethtool::{Ethtool, LinkMode, LinkModes, Modes, Pause, Refus
 pub(crate) use self::stats::Stats;
 pub(crate) use self::sys::{
     interface::{Filter, Interface, Link, Offloads, Operations, Registration, Traits},
-    pci::{device_name, enable, request_irq, Regs},
+    pci::{device_name, enable, request_irq, NicDriver, Regs},
     poll::{BhOff, Poll},
-    rx_buffers::RxBuffers,
+    ring::Ring,
+    rx_buffers::{RxBuffers, RxPool},
     shared_area::SharedArea,
     skb::Skb,
-    tx_frames::{Offload, Sent, TxFrames},
+    tx_frames::{Offload, Pieces, Placed, Sent, TxFrames},
 };
+pub(crate) use self::throttle::Throttle;
 
 /// What is read after this, the device has written before what was read before it: `dma_rmb()`.
 ///

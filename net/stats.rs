@@ -41,6 +41,9 @@ pub(crate) struct Stats {
     pub(crate) tx_errors: Counter,
     /// Frames that could not be sent.
     pub(crate) tx_dropped: Counter,
+    /// Frames that the device has cut into segments, and the segments.
+    pub(crate) tx_cut_frames: Counter,
+    pub(crate) tx_cut_packets: Counter,
 }
 
 impl Stats {
@@ -55,6 +58,8 @@ impl Stats {
             tx_bytes: Counter::new(),
             tx_errors: Counter::new(),
             tx_dropped: Counter::new(),
+            tx_cut_frames: Counter::new(),
+            tx_cut_packets: Counter::new(),
         }
     }
 

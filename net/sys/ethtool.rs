@@ -68,6 +68,9 @@ impl<T: Operations + Ethtool> Table<T> {
         set_coalesce: if_has!(HAS_SET_COALESCE, set_coalesce),
         get_pauseparam: if_has!(HAS_PAUSE, get_pauseparam),
         set_pauseparam: if_has!(HAS_SET_PAUSE, set_pauseparam),
+        get_pause_stats: if_has!(HAS_PAUSE_FRAMES, get_pause_stats),
+        get_channels: Some(Self::get_channels),
+        set_channels: Some(Self::set_channels),
         get_regs_len: if_has!(HAS_REGISTERS, get_regs_len),
         get_regs: if_has!(HAS_REGISTERS, get_regs),
         get_eeprom_len: if_has!(HAS_EEPROM, get_eeprom_len),
@@ -319,6 +322,34 @@ impl<T: Operations + Ethtool> Table<T> {
             tx: from.tx_pause != 0,
         };
         from_result(|| driver.set_pause(pause).map(|()| 0))
+    }
+
+    unsafe extern "C" fn get_pause_stats(
+        dev: *mut net_device,
+        to: *mut bindings::ethtool_pause_stats,
+    ) {
+        // SAFETY: By the caller's promise.
+        let (driver, to) = unsafe { (Self::driver(dev), &mut *to) };
+        if let Ok([received, sent]) = driver.pause_frames() {
+            to.__bindgen_anon_1.stats.rx_pause_frames = received;
+            to.__bindgen_anon_1.stats.tx_pause_frames = sent;
+        }
+    }
+
+    /// There is one queue each way, and one poll for both.
+    unsafe extern "C" fn get_channels(_dev: *mut net_device, to: *mut bindings::ethtool_channels) {
+        // SAFETY: By the caller's promise.
+        let to = unsafe { &mut *to };
+        to.max_combined = 1;
+        to.combined_count = 1;
+    }
+
+    /// `ethtool` itself refuses all other numbers, and asks for none that are so already.
+    unsafe extern "C" fn set_channels(
+        _dev: *mut net_device,
+        _from: *mut bindings::ethtool_channels,
+    ) -> c_int {
+        EINVAL.to_errno()
     }
 
     unsafe extern "C" fn get_regs_len(_dev: *mut net_device) -> c_int {

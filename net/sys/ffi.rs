@@ -3,7 +3,7 @@
 //! Declarations of `helpers.h`, the one place where they are repeated.
 
 use kernel::{
-    bindings::{device, dma_addr_t, ethtool_ops, net_device, sk_buff},
+    bindings::{device, dma_addr_t, ethtool_ops, net_device, pci_driver, sk_buff},
     ffi::{c_char, c_int, c_uint, c_void},
 };
 
@@ -20,6 +20,7 @@ pub(super) const ETHTOOL_COALESCE_RX_USECS: u32 = 1 << 0;
 pub(super) struct Callbacks {
     pub(super) open: unsafe extern "C" fn(*mut c_void) -> c_int,
     pub(super) stop: unsafe extern "C" fn(*mut c_void) -> c_int,
+    pub(super) resume: unsafe extern "C" fn(*mut c_void) -> c_int,
     pub(super) start_xmit: unsafe extern "C" fn(*mut c_void, *mut sk_buff, bool) -> c_int,
     pub(super) poll: unsafe extern "C" fn(*mut c_void, c_int) -> c_int,
     pub(super) tx_timeout: unsafe extern "C" fn(*mut c_void),
@@ -49,14 +50,22 @@ pub(super) struct Traits {
     pub(super) max_segments: u16,
 }
 
+/// `struct page_pool`
+#[repr(C)]
+pub(super) struct PagePool {
+    _opaque: [u8; 0],
+}
+
 /// `struct coop_net_piece`
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
 pub(super) struct Piece {
     pub(super) dma: dma_addr_t,
     pub(super) len: u32,
-    pub(super) paged: u32,
 }
+
+/// So many pieces a frame has at most.
+pub(super) const MAX_PIECES: usize = 18;
 
 /// What `struct coop_net_offload` says in its first field.
 pub(super) const CHECKSUM: u8 = 1;
@@ -64,7 +73,6 @@ pub(super) const SEGMENT: u8 = 2;
 
 /// `struct coop_net_offload`
 #[repr(C)]
-#[derive(Default)]
 pub(super) struct Offload {
     pub(super) what: u8,
     pub(super) tcp: bool,
@@ -99,6 +107,7 @@ extern "C" {
         full_duplex: *mut bool,
     ) -> bool;
     pub(super) fn coop_net_set_irq(dev: *mut net_device, irq: c_int);
+    pub(super) fn coop_net_pci_driver(driver: *mut pci_driver);
     pub(super) fn coop_net_unregister(dev: *mut net_device);
     pub(super) fn coop_net_name(dev: *mut net_device) -> *const c_char;
     pub(super) fn coop_net_set_carrier(
@@ -115,31 +124,24 @@ extern "C" {
     pub(super) fn coop_net_receive(dev: *mut net_device, skb: *mut sk_buff);
     pub(super) fn coop_net_schedule_poll(dev: *mut net_device);
     pub(super) fn coop_net_complete_poll(dev: *mut net_device, work: c_int) -> bool;
-    pub(super) fn coop_net_rx_alloc(
-        dev: *mut device,
+    pub(super) fn coop_net_rx_pool(
+        netdev: *mut net_device,
+        count: c_uint,
         len: c_uint,
-        dma: *mut dma_addr_t,
-    ) -> *mut c_void;
-    pub(super) fn coop_net_rx_free(
-        dev: *mut device,
-        buffer: *mut c_void,
-        len: c_uint,
-        dma: dma_addr_t,
-    );
+    ) -> *mut PagePool;
+    pub(super) fn coop_net_rx_pool_free(pool: *mut PagePool);
+    pub(super) fn coop_net_rx_alloc(pool: *mut PagePool, dma: *mut dma_addr_t) -> *mut c_void;
+    pub(super) fn coop_net_rx_free(pool: *mut PagePool, buffer: *mut c_void);
     pub(super) fn coop_net_rx_build(
         netdev: *mut net_device,
-        dev: *mut device,
+        pool: *mut PagePool,
         buffer: *mut c_void,
-        size: c_uint,
-        dma: dma_addr_t,
         len: c_uint,
     ) -> *mut sk_buff;
     pub(super) fn coop_net_rx_append(
         skb: *mut sk_buff,
-        dev: *mut device,
+        pool: *mut PagePool,
         buffer: *mut c_void,
-        size: c_uint,
-        dma: dma_addr_t,
         len: c_uint,
     ) -> bool;
     pub(super) fn coop_net_rx_copy(
@@ -167,16 +169,12 @@ extern "C" {
         dev: *mut device,
         skb: *mut sk_buff,
         pieces: *mut Piece,
-        first: c_uint,
-        mask: c_uint,
         offload: *mut Offload,
     ) -> c_int;
     pub(super) fn coop_net_tx_done(
         dev: *mut device,
         skb: *mut sk_buff,
         pieces: *const Piece,
-        first: c_uint,
-        mask: c_uint,
         count: c_uint,
         sent: *mut crate::net::Sent,
     );
@@ -184,8 +182,6 @@ extern "C" {
         dev: *mut device,
         skb: *mut sk_buff,
         pieces: *const Piece,
-        first: c_uint,
-        mask: c_uint,
         count: c_uint,
     );
     pub(super) fn coop_net_tx_drop(skb: *mut sk_buff);

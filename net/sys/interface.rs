@@ -27,7 +27,7 @@ use super::{
     raw_device,
     skb::Skb,
 };
-use crate::net::{Ethtool, Stats};
+use crate::net::{Ethtool, Sent, Stats};
 
 /// What the network stack asks of a driver.
 pub(crate) trait Operations: Send + Sync + 'static {
@@ -36,6 +36,12 @@ pub(crate) trait Operations: Send + Sync + 'static {
 
     /// The interface goes down, and cannot refuse. May sleep; `rtnl` is held.
     fn stop(&self);
+
+    /// Like [`open`](Self::open), after a [`stop`](Self::stop) during which the device may have lost
+    /// all that it has ever been told: it was without power, or was reset.
+    fn resume(&self) -> Result {
+        self.open()
+    }
 
     /// Takes a frame to send. With `more`, another one follows at once, and the device need not be
     /// told before. A frame that is handed back comes again soon; when there is no room for the
@@ -313,10 +319,14 @@ impl Interface {
         unsafe { ffi::coop_net_sent(self.as_ptr(), bytes, more) }
     }
 
-    /// The device is done with `frames` frames of `bytes` in all.
-    pub(crate) fn completed(&self, frames: u32, bytes: u32) {
+    /// The device is done with these. Counts them, too.
+    pub(crate) fn completed(&self, sent: &Sent) {
+        let stats = self.stats();
+        stats.sent(sent.packets, sent.bytes);
+        stats.tx_cut_frames.add(sent.cut_frames.into());
+        stats.tx_cut_packets.add(sent.cut_packets.into());
         // SAFETY: `dev` is valid.
-        unsafe { ffi::coop_net_completed(self.as_ptr(), frames, bytes) };
+        unsafe { ffi::coop_net_completed(self.as_ptr(), sent.frames, sent.frame_bytes) };
     }
 
     /// All frames in the ring are given up.
@@ -388,6 +398,7 @@ impl<T: Operations + Ethtool> Registration<T> {
     const CALLBACKS: ffi::Callbacks = ffi::Callbacks {
         open: Self::open,
         stop: Self::stop,
+        resume: Self::resume,
         start_xmit: Self::start_xmit,
         poll: Self::poll,
         tx_timeout: Self::tx_timeout,
@@ -415,6 +426,15 @@ impl<T: Operations + Ethtool> Registration<T> {
         let state = unsafe { &*driver.cast::<State<T>>() };
         state.operations.stop();
         0
+    }
+
+    /// # Safety
+    ///
+    /// See [`Self::open`].
+    unsafe extern "C" fn resume(driver: *mut c_void) -> c_int {
+        // SAFETY: By the caller's promise.
+        let state = unsafe { &*driver.cast::<State<T>>() };
+        from_result(|| state.operations.resume().map(|()| 0))
     }
 
     /// # Safety

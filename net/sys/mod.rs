@@ -7,6 +7,7 @@ mod ffi;
 pub(super) mod interface;
 pub(super) mod pci;
 pub(super) mod poll;
+pub(super) mod ring;
 pub(super) mod rx_buffers;
 pub(super) mod shared_area;
 pub(super) mod skb;

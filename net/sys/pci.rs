@@ -8,24 +8,62 @@
 //!
 //! C header: [`include/linux/pci.h`](srctree/include/linux/pci.h)
 
+use core::marker::PhantomData;
+
 use coop_domain::{IrqLine, Signal, Top};
 use kernel::{
     bindings,
     device::{Bound, Core},
     devres::{self, DevresGuard},
     dma::{Device as _, DmaMask},
+    driver::{DriverLayout, RegistrationOps},
     error::to_result,
     pci,
     prelude::*,
     str::{CStr, CString},
     sync::{aref::ARef, Arc},
+    types::Opaque,
+    ThisModule,
 };
 
-use super::{interface::Interface, poll::BhOff};
+use super::{ffi, interface::Interface, poll::BhOff};
 
 fn raw_pdev(pdev: &pci::Device) -> *mut bindings::pci_dev {
     // `pci::Device` is a transparent wrapper.
     core::ptr::from_ref(pdev).cast_mut().cast()
+}
+
+/// Registers a PCI driver as [`pci::Adapter`] does, and one whose interfaces are at rest while the
+/// system sleeps, from an error on the bus until it is over, and while somebody resets the device:
+/// [`Operations::stop`](super::interface::Operations::stop) and
+/// [`resume`](super::interface::Operations::resume).
+pub(crate) struct NicDriver<T: pci::Driver>(PhantomData<T>);
+
+// SAFETY: As for `pci::Adapter`, whose type and data these are.
+unsafe impl<T: pci::Driver> DriverLayout for NicDriver<T> {
+    type DriverType = bindings::pci_driver;
+    type DriverData<'bound> = T::Data<'bound>;
+    const DEVICE_DRIVER_OFFSET: usize = pci::Adapter::<T>::DEVICE_DRIVER_OFFSET;
+}
+
+// SAFETY: That of `pci::Adapter` does it.
+unsafe impl<T: pci::Driver> RegistrationOps for NicDriver<T> {
+    unsafe fn register(
+        driver: &Opaque<Self::DriverType>,
+        name: &'static CStr,
+        module: &'static ThisModule,
+    ) -> Result {
+        // SAFETY: It is not registered yet; by the caller's promise for the rest.
+        unsafe {
+            ffi::coop_net_pci_driver(driver.get());
+            pci::Adapter::<T>::register(driver, name, module)
+        }
+    }
+
+    unsafe fn unregister(driver: &Opaque<Self::DriverType>) {
+        // SAFETY: By the caller's promise.
+        unsafe { pci::Adapter::<T>::unregister(driver) }
+    }
 }
 
 /// Switches the memory and the DMA of `pdev` on, with addresses as `mask` allows them.
@@ -55,9 +93,7 @@ pub(crate) fn enable(pdev: &pci::Device<Core<'_>>, mask: DmaMask) -> Result {
 pub(crate) fn device_name(pdev: &pci::Device, driver: &str) -> Result<CString> {
     let id = pdev.dev_id();
     let (bus, slot, function) = (id >> 8, id >> 3 & 0x1f, id & 7);
-    Ok(CString::try_from_fmt(fmt!(
-        "{driver}-{bus:02x}:{slot:02x}.{function}"
-    ))?)
+    CString::try_from_fmt(fmt!("{driver}-{bus:02x}:{slot:02x}.{function}"))
 }
 
 /// Requests the interrupt of `pdev`, which is that of `interface`, not registered yet; with `top` as

@@ -4,7 +4,7 @@
 //!
 //! C header: [`include/linux/dma-mapping.h`](srctree/include/linux/dma-mapping.h)
 
-use core::ptr::NonNull;
+use core::mem::{self, ManuallyDrop, MaybeUninit};
 
 use kernel::{
     device::{Bound, Device},
@@ -36,23 +36,30 @@ pub(crate) enum Offload {
     },
 }
 
-impl From<&ffi::Offload> for Offload {
-    fn from(from: &ffi::Offload) -> Self {
-        match from.what {
-            ffi::CHECKSUM => Self::Checksum {
-                tcp: from.tcp,
-                start: from.start,
-                field: from.field,
-            },
-            ffi::SEGMENT => Self::Segment {
-                ipv4: from.ipv4,
-                network: from.network,
-                transport: from.start,
-                field: from.field,
-                headers: from.headers,
-                segment: from.segment,
-            },
-            _ => Self::None,
+impl Offload {
+    /// # Safety
+    ///
+    /// `from` is as `coop_net_tx_map` has set it.
+    #[inline(always)]
+    unsafe fn from_raw(from: *const ffi::Offload) -> Self {
+        // SAFETY: By the caller's promise; what is read is what is set for each.
+        unsafe {
+            match (*from).what {
+                ffi::CHECKSUM => Self::Checksum {
+                    tcp: (*from).tcp,
+                    start: (*from).start,
+                    field: (*from).field,
+                },
+                ffi::SEGMENT => Self::Segment {
+                    ipv4: (*from).ipv4,
+                    network: (*from).network,
+                    transport: (*from).start,
+                    field: (*from).field,
+                    headers: (*from).headers,
+                    segment: (*from).segment,
+                },
+                _ => Self::None,
+            }
         }
     }
 }
@@ -67,6 +74,9 @@ pub(crate) struct Sent {
     /// Packets as they went over the wire, and their bytes.
     pub(crate) packets: u64,
     pub(crate) bytes: u64,
+    /// Of these, the frames that the device has cut into segments, and the segments.
+    pub(crate) cut_frames: u32,
+    pub(crate) cut_packets: u32,
 }
 
 /// A frame that was put into [`TxFrames`].
@@ -84,12 +94,55 @@ struct Slot {
 ///
 /// # Invariants
 ///
-/// - `pieces` and `slots` have the same length, a power of two.
+/// - There are [`ffi::MAX_PIECES`] more pieces than slots.
 /// - The pieces of each frame are mapped for the device to read, and are those from its place on.
 pub(crate) struct TxFrames {
     dev: ARef<Device>,
     pieces: KVec<ffi::Piece>,
     slots: KVec<Option<Slot>>,
+}
+
+/// The pieces of a frame, as the device finds them: one at least.
+#[derive(Clone, Copy)]
+pub(crate) struct Pieces<'a>(&'a [ffi::Piece]);
+
+impl<'a> Pieces<'a> {
+    /// The address and the length of each.
+    pub(crate) fn iter(self) -> impl ExactSizeIterator<Item = (DmaAddress, u32)> + 'a {
+        self.0.iter().map(|piece| (piece.dma, piece.len))
+    }
+
+    /// The same of the only one, if there is only one.
+    #[inline(always)]
+    pub(crate) fn only(self) -> Option<(DmaAddress, u32)> {
+        match self.0 {
+            [piece] => Some((piece.dma, piece.len)),
+            _ => None,
+        }
+    }
+}
+
+/// A frame that has just been [put](TxFrames::put) at its place, and what the device has to do.
+pub(crate) struct Placed<'a> {
+    slot: &'a mut Slot,
+    pub(crate) pieces: Pieces<'a>,
+    pub(crate) offload: Offload,
+    /// The VLAN tag to put in.
+    pub(crate) tag: Option<u16>,
+}
+
+impl Placed<'_> {
+    /// The length of the frame. (It may have grown, for Ethernet's sake.)
+    #[inline(always)]
+    pub(crate) fn len(&self) -> u32 {
+        self.slot.frame.len()
+    }
+
+    /// Notes which descriptor is the last one of the frame.
+    #[inline(always)]
+    pub(crate) fn ends_at(self, last: usize) {
+        self.slot.last = last as u32;
+    }
 }
 
 impl TxFrames {
@@ -102,133 +155,107 @@ impl TxFrames {
         for _ in 0..count {
             slots.push_within_capacity(None)?;
         }
+        let pieces = count.saturating_add(ffi::MAX_PIECES);
+        // INVARIANT: There are so many more, and no frames yet.
         Ok(Self {
             dev: dev.into(),
-            pieces: KVec::from_elem(ffi::Piece::default(), count, GFP_KERNEL)?,
+            pieces: KVec::from_elem(ffi::Piece::default(), pieces, GFP_KERNEL)?,
             slots,
         })
     }
 
-    fn mask(&self) -> u32 {
-        (self.slots.len() as u32).wrapping_sub(1)
-    }
-
-    /// Maps a frame at place `first`, which with those after it has to be free. Returns how many
-    /// [pieces](Self::piece) it is in, and what the device has to do about it, such as to put in a
-    /// VLAN tag. If that fails, the frame is gone.
+    /// Maps a frame at place `first`, which has to be free, as have to be those after it. If that
+    /// fails, the frame is gone.
     ///
     /// The caller is sure to use as many descriptors as there are pieces, at least.
-    #[inline]
-    pub(crate) fn put(
-        &mut self,
-        first: usize,
-        frame: Skb,
-    ) -> Result<(usize, Offload, Option<u16>)> {
-        let mask = self.mask();
-        let slot = self.slots.get_mut(first).ok_or(EINVAL)?;
-        if slot.is_some() {
+    #[inline(always)]
+    pub(crate) fn put(&mut self, first: usize, frame: Skb) -> Result<Placed<'_>> {
+        let place = self.slots.get_mut(first).ok_or(EINVAL)?;
+        if place.is_some() {
             return Err(EBUSY);
         }
-        let skb = frame.into_raw();
-        let mut offload = ffi::Offload::default();
-        // SAFETY: The frame is handed over, `pieces` has `mask + 1` elements, and no more than
-        // MAX_SKB_FRAGS + 1 of them are written.
+        let frame = ManuallyDrop::new(frame);
+        let mut offload = MaybeUninit::uninit();
+        // By the type's invariant there are so many from there on.
+        let pieces = self.pieces.as_mut_ptr().wrapping_add(first);
+        // SAFETY: The frame is handed over, and no more than `MAX_PIECES` are written.
         let count = unsafe {
             ffi::coop_net_tx_map(
                 raw_device(&self.dev),
-                skb,
-                self.pieces.as_mut_ptr(),
-                first as u32,
-                mask,
-                &mut offload,
+                frame.as_ptr(),
+                pieces,
+                offload.as_mut_ptr(),
             )
         };
-        let (Ok(pieces), Some(skb)) = (u32::try_from(count), NonNull::new(skb)) else {
+        let Ok(count) = u32::try_from(count) else {
             return Err(ENOMEM);
         };
-        // INVARIANT: The pieces have just been mapped.
-        *slot = Some(Slot {
-            // SAFETY: As it did not fail, the frame is still ours.
-            frame: unsafe { Skb::from_raw(skb) },
-            pieces,
+        let slot = Slot {
+            // As it did not fail, the frame is still ours.
+            frame: ManuallyDrop::into_inner(frame),
+            pieces: count,
             last: first as u32,
-        });
-        let tag = offload.tagged.then_some(offload.tag);
-        Ok((pieces as usize, Offload::from(&offload), tag))
-    }
-
-    /// The address and the length of what is at a place.
-    #[inline]
-    pub(crate) fn piece(&self, place: usize) -> Result<(DmaAddress, u32)> {
-        let place = place & self.mask() as usize;
-        let piece = self.pieces.get(place).ok_or(EINVAL)?;
-        Ok((piece.dma, piece.len))
-    }
-
-    /// The frame at a place. (Its length may have grown, for Ethernet's sake.)
-    #[inline]
-    pub(crate) fn frame(&self, first: usize) -> Option<&Skb> {
-        Some(&self.slots.get(first)?.as_ref()?.frame)
-    }
-
-    /// Notes which descriptor is the last one of the frame at `first`.
-    #[inline]
-    pub(crate) fn set_last(&mut self, first: usize, last: usize) {
-        if let Some(Some(slot)) = self.slots.get_mut(first) {
-            slot.last = last as u32;
+        };
+        // INVARIANT: The pieces have just been mapped. (There was nothing in the place.)
+        mem::forget(place.replace(slot));
+        let slot = place.as_mut().ok_or(EINVAL)?;
+        let raw: *const ffi::Offload = offload.as_ptr();
+        // SAFETY: It did not fail, and so has set these; so many pieces were written, and belong to
+        // the slot.
+        unsafe {
+            Ok(Placed {
+                slot,
+                pieces: Pieces(core::slice::from_raw_parts(pieces, count as usize)),
+                offload: Offload::from_raw(raw),
+                tag: (*raw).tagged.then(|| (*raw).tag),
+            })
         }
     }
 
-    /// Which descriptor is the last one of the frame at `first`.
-    #[inline]
-    pub(crate) fn last(&self, first: usize) -> Option<usize> {
-        Some(self.slots.get(first)?.as_ref()?.last as usize)
-    }
-
-    /// The frame at `first` has been sent; adds it to `sent`.
-    #[inline]
-    pub(crate) fn done(&mut self, _bh: &BhOff, first: usize, sent: &mut Sent) {
-        let mask = self.mask();
-        let Some(slot) = self.slots.get_mut(first).and_then(Option::take) else {
-            return;
-        };
+    /// Frees the frame at `first`, if there is one whose last descriptor `is_sent`; adds it to
+    /// `sent`, and tells that descriptor.
+    #[inline(always)]
+    pub(crate) fn done_if(
+        &mut self,
+        _bh: &BhOff,
+        first: usize,
+        sent: &mut Sent,
+        is_sent: impl FnOnce(usize) -> bool,
+    ) -> Option<usize> {
+        let place = self.slots.get_mut(first)?;
+        let last = place.as_ref()?.last as usize;
+        if !is_sent(last) {
+            return None;
+        }
+        let slot = place.take()?;
         // SAFETY: By the type's invariant; the frame is handed over, and bottom halves are off.
         unsafe {
             ffi::coop_net_tx_done(
                 raw_device(&self.dev),
                 slot.frame.into_raw(),
-                self.pieces.as_ptr(),
-                first as u32,
-                mask,
+                self.pieces.as_ptr().wrapping_add(first),
                 slot.pieces,
                 sent,
             )
         };
-    }
-
-    /// Gives the frame at `first` up. The device must not read it any more.
-    pub(crate) fn undo(&mut self, first: usize) {
-        let mask = self.mask();
-        let Some(slot) = self.slots.get_mut(first).and_then(Option::take) else {
-            return;
-        };
-        // SAFETY: By the type's invariant; the frame is handed over.
-        unsafe {
-            ffi::coop_net_tx_undo(
-                raw_device(&self.dev),
-                slot.frame.into_raw(),
-                self.pieces.as_ptr(),
-                first as u32,
-                mask,
-                slot.pieces,
-            )
-        };
+        Some(last)
     }
 
     /// Gives all frames up. The device must not read them any more.
     pub(crate) fn clear(&mut self) {
-        for first in 0..self.slots.len() {
-            self.undo(first);
+        for (first, place) in self.slots.iter_mut().enumerate() {
+            let Some(slot) = place.take() else {
+                continue;
+            };
+            // SAFETY: By the type's invariant; the frame is handed over.
+            unsafe {
+                ffi::coop_net_tx_undo(
+                    raw_device(&self.dev),
+                    slot.frame.into_raw(),
+                    self.pieces.as_ptr().wrapping_add(first),
+                    slot.pieces,
+                )
+            };
         }
     }
 }

@@ -8,7 +8,7 @@
 
 setup_wire || ktap_exit_fail_msg "cannot bring the NICs up"
 ktap_print_header
-ktap_set_plan 18
+ktap_set_plan 20
 
 frames() { python3 "$HERE/frames.py" "$@"; }
 tool() { in_coop ethtool "$@"; }
@@ -123,7 +123,33 @@ resized_down()
 		tool -G coop rx 256 tx 256
 }
 check "rings changed while the interface is down" resized_down
-check "too long a ring is refused" refuses -G coop rx 8192
+wrong_lengths()
+{
+	refuses -G coop rx 8192 && refuses -G coop rx 32 && refuses -G coop tx 64 && shows -g "RX: 256" &&
+		shows -g "TX: 256"
+}
+check "rings that are too long, or too short, are refused" wrong_lengths
+
+# Pages that the pool has had from the kernel: those in the ring, and some that wait to be used
+# again. Pages that do not come back from their frames are never given back, either.
+pages() { in_coop python3 "$HERE/queues.py" coop | awk '$1 == "pool" { print $2 }'; }
+pool()
+{
+	frames stream peer coop 8 || return
+	local pages
+	pages=$(pages)
+	echo "# some 5 800 frames were received by $pages pages"
+	[ "$pages" -ge 256 ] && [ "$pages" -le 1200 ] || return
+	ip -n coop link set coop down && [ -z "$(pages)" ] && ip -n coop link set coop up &&
+		wait_for 10 carrier_of coop && wait_for 10 ping_ok && [ "$(pages)" -ge 256 ]
+}
+check "buffers come from a page pool, and go back to it" pool
+
+channels()
+{
+	shows -l "Combined:.*1" && tool -I -a coop | grep -q "rx_pause_frames: 0"
+}
+check "channels, and pause frames" channels
 
 coalesce()
 {

@@ -3,7 +3,8 @@
 """What the kernel tells by netlink of an interface's queues (include/uapi/linux/netdev.h).
 
 queues.py INTERFACE          prints: queue TYPE ID NAPI; napi ID IRQ THREAD; and for each
-                             direction the counters of its queue: rx PACKETS BYTES, tx ..
+                             direction the counters of its queue: rx PACKETS BYTES, tx ..;
+                             and of each page pool, how many pages it has: pool PAGES
 queues.py INTERFACE thread 0|1
                              has a thread poll the interface, or not
 """
@@ -13,7 +14,7 @@ import struct
 import sys
 
 REQUEST, ACK, DUMP = 1, 4, 0x300
-QUEUE_GET, NAPI_GET, QSTATS_GET, NAPI_SET = 10, 11, 12, 14
+POOL_GET, QUEUE_GET, NAPI_GET, QSTATS_GET, NAPI_SET = 5, 10, 11, 12, 14
 sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 16)  # NETLINK_GENERIC
 
 
@@ -70,6 +71,9 @@ def main():
         kind = number(stats, 2)
         first = (8, 10)[kind]
         print(("rx", "tx")[kind], number(stats, first), number(stats, first + 1))
+    for pool in ask(family, POOL_GET):
+        if number(pool, 2) == index:
+            print("pool", number(pool, 4))
 
 
 main()

@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How often the device may interrupt, as the traffic is.
+//! How often a device may interrupt, as the traffic is.
 //!
-//! The rules are those of the C driver (`e1000_update_itr`, `e1000_set_itr`), whose users know the
-//! meaning of small numbers in `ethtool -C .. rx-usecs`.
+//! The rules are those of Intel's drivers (`e1000_update_itr`, `e1000_set_itr`, and in later ones
+//! the same), whose users know the meaning of small numbers in `ethtool -C .. rx-usecs`.
 
 use kernel::prelude::*;
 
-use super::hw::Hw;
-use crate::net::{Refusal, Stats};
+use super::{Refusal, Stats};
 
 /// What the traffic of one direction asks for: few interrupts, or to wait for none.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,7 +45,7 @@ impl Class {
 }
 
 /// What is asked for, and how it is at present.
-pub(super) struct Throttle {
+pub(crate) struct Throttle {
     /// In microseconds, but for these: 0 is never to wait; 1 and 3 are as the traffic is, with 3
     /// never less than 50; 4 is less often the more traffic goes both ways.
     setting: u32,
@@ -59,7 +58,7 @@ pub(super) struct Throttle {
 }
 
 impl Throttle {
-    pub(super) const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self {
             setting: 3,
             rate: 20_000,
@@ -69,12 +68,12 @@ impl Throttle {
         }
     }
 
-    pub(super) fn setting(&self) -> u32 {
+    pub(crate) fn setting(&self) -> u32 {
         self.setting
     }
 
     /// Whether a setting makes sense.
-    pub(super) fn check(usecs: u32) -> Result<(), Refusal> {
+    pub(crate) fn check(usecs: u32) -> Result<(), Refusal> {
         match usecs {
             0 | 1 | 3 | 4 | 10..=10_000 => Ok(()),
             _ => Err(Refusal(
@@ -84,7 +83,8 @@ impl Throttle {
         }
     }
 
-    pub(super) fn set(&mut self, hw: &Hw, usecs: u32) {
+    /// Another setting.
+    pub(crate) fn set(&mut self, usecs: u32) {
         self.setting = usecs;
         self.rate = match usecs {
             0 => 0,
@@ -92,18 +92,18 @@ impl Throttle {
             4 => 8000,
             _ => 1_000_000 / usecs,
         };
-        self.apply(hw);
     }
 
-    /// Tells the device, which may have been reset.
-    pub(super) fn apply(&self, hw: &Hw) {
-        hw.set_interrupt_rate(self.rate);
+    /// What the device is to be told: interrupts per second at most; 0: any number.
+    pub(crate) fn rate(&self) -> u32 {
+        self.rate
     }
 
-    /// After a poll: looks at what has been sent and received since the last one.
-    pub(super) fn adapt(&mut self, hw: &Hw, stats: &Stats, gigabit: bool) {
+    /// After a poll: looks at what has been sent and received since the last one. Whether the rate
+    /// is another now.
+    pub(crate) fn adapt(&mut self, stats: &Stats, gigabit: bool) -> bool {
         if self.setting & 3 == 0 || self.setting > 3 {
-            return;
+            return false;
         }
         let sent = (stats.tx_packets.get(), stats.tx_bytes.get());
         let received = (stats.rx_packets.get(), stats.rx_bytes.get());
@@ -125,19 +125,23 @@ impl Throttle {
             Class::Low => 20_000,
             Class::Bulk => 4000,
         };
-        if wanted != self.rate {
+        let changes = wanted != self.rate;
+        if changes {
             // Up by steps, down at once.
             self.rate = wanted.min(self.rate.saturating_add(wanted >> 2));
-            self.apply(hw);
         }
+        changes
     }
 
     /// Every other second: balances, with so many bytes received and sent since the last time.
-    pub(super) fn balance(&mut self, hw: &Hw, received: u64, sent: u64) {
-        if self.setting == 4 {
-            let share = received.abs_diff(sent).saturating_mul(6000) / (received + sent).max(1);
+    /// Whether the rate is another now.
+    pub(crate) fn balance(&mut self, received: u64, sent: u64) -> bool {
+        let balances = self.setting == 4;
+        if balances {
+            let share =
+                received.abs_diff(sent).saturating_mul(6000) / received.saturating_add(sent).max(1);
             self.rate = 2000 + share.min(6000) as u32;
-            self.apply(hw);
         }
+        balances
     }
 }
