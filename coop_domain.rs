@@ -38,6 +38,8 @@ pub mod call;
 pub mod cell;
 #[path = "coop/domain.rs"]
 pub mod domain;
+#[path = "coop/enqueue.rs"]
+mod enqueue;
 #[path = "coop/errand.rs"]
 mod errand;
 #[path = "coop/executor.rs"]
@@ -52,6 +54,8 @@ mod inline;
 pub mod irq;
 #[path = "coop/join.rs"]
 pub mod join;
+#[path = "coop/join_handle.rs"]
+pub mod join_handle;
 #[path = "coop/levels.rs"]
 pub mod levels;
 #[path = "coop/mailbox.rs"]
@@ -128,6 +132,7 @@ pub use crate::group::Group;
 pub use crate::home::Spin;
 pub use crate::irq::{IrqLine, Top};
 pub use crate::join::{join, join3, join4, join_all};
+pub use crate::join_handle::{set_priority, JoinHandle};
 pub use crate::levels::{LevelReceiver, Levels};
 pub use crate::mailbox::Capacity;
 pub use crate::receiver::Receiver;
@@ -140,7 +145,7 @@ pub use crate::sender::{PostError, PostErrorKind, Sender};
 pub use crate::signal::Signal;
 pub use crate::slice::Slice;
 pub use crate::sys::thread::Policy;
-pub use crate::task::{set_priority, JoinHandle, TASK_HEADER_BYTES};
+pub use crate::task::TASK_HEADER_BYTES;
 pub use crate::time::{interval, interval_at, sleep, sleep_until, timeout, Interval};
 pub use crate::yield_now::yield_now;
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The executor of a domain: what it consists of, who is its runner, and how a coroutine comes into
-//! its queues.
+//! The executor of a domain: what it consists of, and who is its runner.
 //!
-//! How coroutines are polled is told in [`run`](crate::run). Who runs a domain, and when, in
+//! How a coroutine comes into its queues is told in [`enqueue`](crate::enqueue), how coroutines are
+//! polled in [`run`](crate::run). Who runs a domain, and when, in
 //! [`home`](crate::home) (its own thread) and [`inline`](crate::inline) (its callers); how it ends,
 //! in [`teardown`](crate::teardown).
 
@@ -24,10 +24,9 @@ use crate::task::Header;
 use crate::teardown::{Purge, Ward};
 use crate::timers::Timers;
 use crate::wake_batch::WakeBatch;
-use crate::wake_queue::{Push, WakeQueue};
+use crate::wake_queue::WakeQueue;
 use crate::waker::PollContext;
 use core::cell::{Cell, UnsafeCell};
-use core::mem::ManuallyDrop;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering::*};
 use core::task::Context;
@@ -227,8 +226,14 @@ impl Executor {
     /// Any context; about 8 instructions. Nothing but being the runner makes this true.
     #[inline]
     pub(crate) fn is_inside(&self) -> bool {
-        let runner = self.runner.0.thread.load(Relaxed);
+        let runner = self.runner_thread();
         context::is_current(runner) || bh::is_current_softirq(runner)
+    }
+
+    /// The thread that runs the domain, or null; may have changed already, unless it is the caller.
+    #[inline(always)]
+    pub(crate) fn runner_thread(&self) -> *mut bindings::task_struct {
+        self.runner.0.thread.load(Relaxed)
     }
 
     /// Whether `cx` is the context that this executor passes to coroutines: then the caller is the
@@ -292,148 +297,9 @@ impl Executor {
         }
     }
 
-    /// Queues a coroutine that was woken. Any context but NMI. When the domain is gone nothing is
-    /// queued, and nothing is lost: the coroutine has ended.
-    ///
-    /// # Safety
-    ///
-    /// The caller has a reference, and changed the coroutine's state from `IDLE`.
-    #[cold]
-    #[inline(never)]
-    pub(crate) unsafe fn enqueue(task: &Header) {
-        let this = task.executor();
-        if this.is_inside() {
-            // SAFETY: The caller owns the link; the executor's reference keeps it valid.
-            unsafe { this.push_local(NonNull::from(task)) };
-        } else {
-            // SAFETY: As above.
-            let _ = unsafe { this.push_remote(NonNull::from(task)) };
-        }
-    }
-
-    /// [`enqueue`](Self::enqueue) for a coroutine of normal priority: a dozen instructions, if that
-    /// is done by the thread that runs the domain.
-    ///
-    /// # Safety
-    ///
-    /// As for [`enqueue`](Self::enqueue).
-    #[inline(always)]
-    pub(crate) unsafe fn enqueue_normal(task: &Header) {
-        let this = task.executor();
-        if context::is_current(this.runner.0.thread.load(Relaxed)) {
-            // SAFETY: We are the runner; as in `push_local`.
-            unsafe {
-                (*this.local.get())
-                    .queue
-                    .push_normal(NonNull::from(task).cast())
-            };
-        } else {
-            // SAFETY: Per the function's contract.
-            unsafe { Self::enqueue_from_elsewhere(task) };
-        }
-    }
-
-    /// [`enqueue`](Self::enqueue) for others than the thread that runs the domain. (Takes what its
-    /// callers have at hand, and is the last that they do: so they need no stack.)
-    ///
-    /// # Safety
-    ///
-    /// As for [`enqueue`](Self::enqueue).
-    #[inline(never)]
-    unsafe fn enqueue_from_elsewhere(task: &Header) {
-        let this = task.executor();
-        if bh::is_softirq(this.runner.0.thread.load(Relaxed)) {
-            // SAFETY: Per the function's contract.
-            unsafe { Self::enqueue(task) };
-        } else {
-            // SAFETY: As above. The executor's reference keeps the coroutine valid.
-            let _ = unsafe { this.push_remote(NonNull::from(task)) };
-        }
-    }
-
-    /// Like [`enqueue`](Self::enqueue), for a coroutine that was sent something: the sender runs an
-    /// idle `Bh` domain.
-    ///
-    /// # Safety
-    ///
-    /// As for [`enqueue`](Self::enqueue).
-    #[inline]
-    pub(crate) unsafe fn enqueue_posted(&self, header: NonNull<Header>) {
-        if self.is_inside() {
-            // SAFETY: As in `enqueue`.
-            unsafe { self.push_local(header) };
-            return;
-        }
-        // SAFETY: As above.
-        if unsafe { self.queue.0.push(header.cast()) } == Push::Wake {
-            if self.bh && self.shared {
-                self.run_posted();
-            } else {
-                self.wake_home();
-            }
-        }
-    }
-
-    /// Queues a new coroutine; `false` if the domain is gone. Any context but NMI.
-    ///
-    /// # Safety
-    ///
-    /// The caller has just created the coroutine, and has a reference besides the executor's.
-    pub(crate) unsafe fn enqueue_new(&self, header: NonNull<Header>) -> bool {
-        if !self.is_inside() {
-            // SAFETY: Per the function's contract.
-            return unsafe { self.push_remote(header) };
-        }
-        if self.is_closed() {
-            // A destructor that runs while the domain ends.
-            return false;
-        }
-        // SAFETY: As above.
-        unsafe { self.push_local(header) };
-        true
-    }
-
-    /// # Safety
-    ///
-    /// The caller is the runner, and owns the coroutine's link.
-    #[inline(always)]
-    pub(crate) unsafe fn push_local(&self, header: NonNull<Header>) {
-        // SAFETY: We are the runner, and do not call driver code while the reference lives. The
-        // executor's reference keeps the coroutine valid.
-        unsafe {
-            let queue = &mut (*self.local.get()).queue;
-            queue.push(header.cast(), header.as_ref().state().priority());
-        }
-    }
-
-    /// # Safety
-    ///
-    /// The caller owns the coroutine's link.
-    #[inline(always)]
-    unsafe fn push_remote(&self, header: NonNull<Header>) -> bool {
-        // SAFETY: The executor's reference keeps the coroutine valid.
-        match unsafe { self.queue.0.push(header.cast()) } {
-            Push::Queued => true,
-            Push::Wake => {
-                self.wake_home();
-                true
-            }
-            Push::Closed => false,
-        }
-    }
-
-    #[inline]
-    pub(crate) fn wake_home(&self) {
-        if let Some(home) = NonNull::new(self.home.load(Acquire)) {
-            // SAFETY: By the invariant a thread with a reference, which stays with us.
-            let home = ManuallyDrop::new(unsafe { Thread::from_raw(home) });
-            home.wake();
-        }
-    }
-
     /// Whether `who` is the runner.
     pub(crate) fn is_runner(&self, who: *mut bindings::task_struct) -> bool {
-        self.runner.0.thread.load(Relaxed) == who
+        self.runner_thread() == who
     }
 
     /// Makes the caller the runner, who has the baton of a `Bh` domain.

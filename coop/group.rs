@@ -7,7 +7,7 @@
 //! group that nobody looks after, unless that is asked for ([`Group::detach_on_drop`]).
 
 use crate::domain::Handle;
-use crate::task::JoinHandle;
+use crate::join_handle::JoinHandle;
 use core::future::Future;
 use kernel::prelude::*;
 
