@@ -33,7 +33,7 @@ mod timer;
 
 use harness::{entry, Entry, Suite};
 
-static FIGURES: [Entry; 47] = [
+static FIGURES: [Entry; 49] = [
     entry::<ring::PushPop>(),
     entry::<ring::PushPopInMemory>(),
     entry::<ring::Batch32>(),
@@ -60,8 +60,10 @@ static FIGURES: [Entry; 47] = [
     entry::<callers::Inline<1>>(),
     entry::<callers::Inline<2>>(),
     entry::<callers::Inline<4>>(),
-    entry::<callers::Meeting<true>>(),
-    entry::<callers::Meeting<false>>(),
+    entry::<callers::Meeting<false, true>>(),
+    entry::<callers::Meeting<false, false>>(),
+    entry::<callers::Meeting<true, true>>(),
+    entry::<callers::Meeting<true, false>>(),
     entry::<call::SameCpu>(),
     entry::<call::CrossCpu>(),
     entry::<irq::ToCoroutine>(),

@@ -54,6 +54,8 @@ FIGURES = {
     # Those who are woken at once are the baseline of those who are together.
     "call.meeting_4_now": (None, []),
     "call.meeting_4": ("call.meeting_4_now", [times(1, "call.meeting_4_now")]),
+    "call.serving_4_now": (None, []),
+    "call.serving_4": ("call.serving_4_now", [times(1, "call.serving_4_now")]),
     "call.dedicated_same_cpu": (
         "base.kthread_worker_same_cpu",
         [

@@ -20,10 +20,19 @@ struct Load {
 // SAFETY: Only C touches it, and only in a coroutine of one domain.
 unsafe impl Sync for Load {}
 
-static LOAD: Load = Load {
-    words: UnsafeCell::new([0; 4]),
-    done: UnsafeCell::new(0),
-};
+impl Load {
+    const fn new() -> Self {
+        Load {
+            words: UnsafeCell::new([0; 4]),
+            done: UnsafeCell::new(0),
+        }
+    }
+}
+
+static LOAD: Load = Load::new();
+
+/// What is worked on besides: does not count.
+static MORE: Load = Load::new();
 
 extern "C" {
     fn coop_bench_work(load: *const Load);
@@ -87,16 +96,19 @@ fn callers(s: &mut Sample, ops: u32, n: u32, tx: &Caller<u64, u64>) -> Result {
     kernel::error::to_result(unsafe { coop_bench_callers(s, ops, n, call, tx, &LOAD) })
 }
 
-/// One op: one call, as in `call.inline_callers_4`, but four callers meet: their coroutine answers
-/// none before all have called, and then all in one poll. With `NOW`, each is woken at once, else
-/// they are together.
-pub(crate) struct Meeting<const NOW: bool>;
+/// One op: one call, as in `call.inline_callers_4`, but four callers meet: their coroutine takes the
+/// requests of all before it answers any, and answers all in one poll. Its callers are woken
+/// together, at the end of that, or `NOW`, with their answers. Between them it does nothing, so that
+/// nobody who was woken has anything to wait for; or it works for `EACH` of them before that one's
+/// answer, as one that serves what there is would: who was woken first comes again meanwhile.
+pub(crate) struct Meeting<const EACH: bool, const NOW: bool>;
 
-impl<const NOW: bool> Figure for Meeting<NOW> {
-    const NAME: &'static CStr = if NOW {
-        c"call.meeting_4_now"
-    } else {
-        c"call.meeting_4"
+impl<const EACH: bool, const NOW: bool> Figure for Meeting<EACH, NOW> {
+    const NAME: &'static CStr = match (EACH, NOW) {
+        (false, true) => c"call.meeting_4_now",
+        (false, false) => c"call.meeting_4",
+        (true, true) => c"call.serving_4_now",
+        (true, false) => c"call.serving_4",
     };
     const OPS: u32 = 512;
     const CPUS: u32 = 4;
@@ -104,6 +116,8 @@ impl<const NOW: bool> Figure for Meeting<NOW> {
     fn run(s: &mut Sample, ops: u32) -> Result {
         let domain = domain_on(cpu())?;
         let (tx, mut rx) = domain.call_mailbox::<u64, u64>()?;
+        // SAFETY: As above.
+        let work = |load| unsafe { coop_bench_work(load) };
         domain
             .spawn(c"server", async move {
                 loop {
@@ -111,14 +125,14 @@ impl<const NOW: bool> Figure for Meeting<NOW> {
                     for place in &mut here {
                         *place = rx.recv().await;
                     }
-                    // Nobody stops before all are here: the work is done for all of them first.
-                    for _ in here.iter().flatten() {
-                        // SAFETY: As above.
-                        unsafe { coop_bench_work(&LOAD) };
-                    }
+                    // Nobody stops before all are here: what counts is done for all of them first.
+                    here.iter().flatten().for_each(|_| work(&LOAD));
                     for request in here {
                         let Some(request) = request else { return };
                         let (q, reply) = request.into_parts();
+                        if EACH {
+                            work(&MORE);
+                        }
                         let _ = if NOW {
                             reply.send_now(q)
                         } else {
