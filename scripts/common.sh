@@ -31,10 +31,10 @@ if [ -e /.coop-inside ]; then
 fi
 
 KERNEL=${KERNEL:-amd64}
-# The same source as user-mode Linux, with the kernel's checkers: see
+# The same source as user-mode Linux, with the kernel's checkers or without: see
 # scripts/uml-kernel. The stock kernel is at its side.
 case $KERNEL in
-uml-debug) COOP_UML=$KERNEL KERNEL=amd64 ;;
+uml-debug | uml) COOP_UML=$KERNEL KERNEL=amd64 ;;
 esac
 COOP_UML=${COOP_UML:-}
 export COOP_UML

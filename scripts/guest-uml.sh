@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
-# Sourced by scripts/guest for KERNEL=uml-debug: the same guest as a
+# Sourced by scripts/guest for KERNEL=uml and uml-debug: the same guest as a
 # program of this machine's own. It sees the root as the other guests do, but
 # has no devices, and its clock is the machine's.
 # shellcheck disable=SC2034,SC2154 # shared with the script that sources this
@@ -14,7 +14,7 @@ chmod +x "$share/uml-init"
 : >"$share/stdout"
 : >"$share/stderr"
 # Who allocated what is not noted for each: to read a stack takes long here.
-[[ $append == *kmemleak=on* ]] || append="slab_debug=FZP kmemleak=off $append"
+[ "$COOP_UML" = uml ] || [[ $append == *kmemleak=on* ]] || append="slab_debug=FZP kmemleak=off $append"
 # The tables of its memory are in a file that it maps: not on the disk.
 qemu=(env TMPDIR=/dev/shm "${inroot[@]}" "$tree/linux" "mem=${mem}M" "ncpus=$cpus" seccomp=auto
 	root=/dev/root rootfstype=hostfs rootflags=/ ro "init=$share/uml-init" panic=-1 oops=panic

@@ -284,8 +284,13 @@ impl Drop for DieNotifier {
         unsafe { ffi::coop_die_unregister() };
         // A thread that died here may still be on its way out, in this module's code.
         if super::exit::any() {
+            // As in C: a kernel without tracing has nothing else.
+            #[cfg(not(CONFIG_TASKS_RCU))]
+            use bindings::synchronize_rcu as synchronize_rcu_tasks;
+            #[cfg(CONFIG_TASKS_RCU)]
+            use bindings::synchronize_rcu_tasks;
             // SAFETY: The module's exit may sleep.
-            unsafe { bindings::synchronize_rcu_tasks() };
+            unsafe { synchronize_rcu_tasks() };
         }
     }
 }

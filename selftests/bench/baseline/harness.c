@@ -203,7 +203,9 @@ static int find_figures(const char *name, struct request *req)
 			continue;
 		req->from = i;
 		req->to = i + 1;
-		return 0;
+		/* Of all, those for which there are too few CPUs are left out. */
+		return num_online_cpus() < req->suite->figures[i].cpus ?
+		       -ENODEV : 0;
 	}
 	return -ENOENT;
 }

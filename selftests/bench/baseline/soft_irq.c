@@ -50,6 +50,9 @@ int coop_soft_irq_create(unsigned int cpu)
 
 	if (soft_irq >= 0)
 		return -EBUSY;
+	/* Else it would come with the next tick. */
+	if (!arch_irq_work_has_interrupt())
+		return -EOPNOTSUPP;
 	irq = irq_alloc_desc(NUMA_NO_NODE);
 	if (irq < 0)
 		return irq;
