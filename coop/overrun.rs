@@ -14,6 +14,7 @@
 //! overruns its slice in a round of several is counted at once, but named only when it does so again.
 
 use crate::executor::Executor;
+use crate::stats::COUNTS;
 use crate::sys::context;
 use crate::sys::thread::Thread;
 use crate::sys::tick::{OnTick, Tick};
@@ -98,7 +99,7 @@ impl Executor {
     /// The home thread is about to poll coroutines.
     #[inline(always)]
     pub(crate) fn sample(&self) {
-        if !self.sampler.started.load(Relaxed) {
+        if COUNTS && !self.sampler.started.load(Relaxed) {
             self.start_sampler();
         }
     }

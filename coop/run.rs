@@ -6,8 +6,7 @@
 //! domain's own thread), [`inline`](crate::inline) and [`bh`](crate::bh) (its callers).
 
 use crate::executor::{after, Executor};
-use crate::run_queue::{List, Priority, RunQueue};
-use crate::sys::context;
+use crate::run_queue::{List, Priority, RunQueue, ROUND};
 use crate::task::{self, End, Header};
 use crate::task_state::{Start, Woken};
 use crate::wake_queue::Link;
@@ -82,13 +81,14 @@ impl Executor {
             self.start_batch();
             self.set_batching(true);
             self.sample();
+            let round = if self.stats.is_watching() { 1 } else { ROUND };
             let mut polls: usize = 0;
             let mut more = true;
             for _ in 0..ROUNDS {
                 if self.queue.0.has_work() {
                     self.collect();
                 }
-                let n = self.run_round(cx);
+                let n = self.run_round(round, cx);
                 if n == 0 {
                     more = false;
                     break;
@@ -143,7 +143,7 @@ impl Executor {
     fn look_at_clock(&self, polls: usize) {
         // SAFETY: We are the runner.
         let tick = unsafe { &mut (*self.local.get()).tick };
-        if context::ticks() != *tick {
+        if self.stats.has_ticked(*tick) {
             let since = *tick;
             *tick = self.stats.tick_passed(since, polls, || {
                 if polls == 1 {
@@ -164,15 +164,16 @@ impl Executor {
         self.look_at_clock(polls);
     }
 
-    /// Polls those whose turn it is; returns how many polls that were. Runner only.
+    /// Polls those whose turn it is, up to `round` of them if that is of normal priority; returns how
+    /// many polls that were. Runner only.
     #[inline(always)]
-    fn run_round(&self, cx: &mut Context<'_>) -> usize {
+    fn run_round(&self, round: usize, cx: &mut Context<'_>) -> usize {
         // SAFETY: We are the runner.
         match unsafe { self.run_queue() }.pick() {
             None => 0,
             Some(Priority::NORMAL) => {
                 // SAFETY: As above.
-                unsafe { self.run_queue() }.start_round(self.stats.is_watching());
+                unsafe { self.run_queue() }.start_round(round);
                 self.run_normal(cx);
                 // SAFETY: As above.
                 let (polls, unseen) = unsafe { self.run_queue() }.end_round();
@@ -261,15 +262,25 @@ impl Executor {
         self.runner.0.polling.store(header.as_ptr(), Relaxed);
         // SAFETY: We are the runner, and it is not `DONE`.
         unsafe { Header::poll(header, cx) };
-        // Others may have been queued behind it, but it is still the first.
-        if self.runner.0.after.get() == after::YIELDS {
-            self.runner.0.after.set(0);
-            // SAFETY: As above.
-            unsafe { self.run_queue().list(priority).turn(header.cast()) };
-            return true;
+        // SAFETY: As above. Others may have been queued behind it, but it is still the first.
+        unsafe { self.yields_again(header, priority) || self.end_yielded(header, priority) }
+    }
+
+    /// Whether a coroutine that let others run before does nothing else: then it is the last now.
+    ///
+    /// # Safety
+    ///
+    /// The caller is the runner, and `header`, just polled, is the first of the list of `priority`.
+    #[inline(always)]
+    unsafe fn yields_again(&self, header: NonNull<Header>, priority: Priority) -> bool {
+        let after = &self.runner.0.after;
+        if after.get() != after::YIELDS {
+            return false;
         }
-        // SAFETY: As above.
-        unsafe { self.end_yielded(header, priority) }
+        after.set(0);
+        // SAFETY: Per the function's contract.
+        unsafe { self.run_queue().list(priority).turn(header.cast()) };
+        true
     }
 
     /// A coroutine that let others run before awaits something, is ready, or has answered callers;
@@ -277,14 +288,12 @@ impl Executor {
     ///
     /// # Safety
     ///
-    /// The caller is the runner, and `header`, just polled, is the first of the list of `priority`.
+    /// As for [`yields_again`](Self::yields_again).
     #[inline(never)]
     unsafe fn end_yielded(&self, header: NonNull<Header>, priority: Priority) -> bool {
         self.answered();
-        if self.runner.0.after.get() == after::YIELDS {
-            self.runner.0.after.set(0);
-            // SAFETY: Per the function's contract.
-            unsafe { self.run_queue().list(priority).turn(header.cast()) };
+        // SAFETY: Per the function's contract.
+        if unsafe { self.yields_again(header, priority) } {
             return true;
         }
         // SAFETY: Per the function's contract.

@@ -303,16 +303,13 @@ impl RunQueue {
         Priority::from_stored(ready.trailing_zeros() as u8)
     }
 
-    /// Begins a round at [`Priority::NORMAL`]: of one poll, if that is `short`.
+    /// Begins a round at [`Priority::NORMAL`], of so many polls: [`ROUND`], or fewer, but not none.
     #[inline(always)]
-    pub fn start_round(&mut self, short: bool) {
+    pub fn start_round(&mut self, polls: usize) {
         self.seen = ROUND;
+        self.left = polls;
         // What was queued between two rounds is no cut.
-        (self.left, self.cut) = if short {
-            (1, ROUND.wrapping_sub(1))
-        } else {
-            (ROUND, 0)
-        };
+        self.cut = ROUND.wrapping_sub(polls);
     }
 
     /// One poll of the round is done; whether it goes on.

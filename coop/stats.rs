@@ -7,6 +7,10 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use kernel::prelude::*;
 use kernel::time::{Instant, Monotonic};
 
+/// Whether anything is counted and timed: not in a build with `STATS=0`, which is there to measure
+/// what that costs (`scripts/bench --stats`).
+pub(crate) const COUNTS: bool = cfg!(not(coop_no_stats));
+
 /// A counter with one writer at a time: a plain addition, no locked instruction.
 #[derive(Default)]
 pub struct Counter(AtomicU64);
@@ -15,7 +19,9 @@ impl Counter {
     /// Adds `n`. Only the runner of the domain may call this; otherwise counts get lost.
     #[inline]
     pub(crate) fn add(&self, n: u64) {
-        self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
+        if COUNTS {
+            self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
+        }
     }
 
     /// The value.
@@ -122,8 +128,18 @@ impl Stats {
     /// What takes less, in a busy domain, may go unnoticed.
     #[inline]
     pub(crate) fn start_batch(&self) -> usize {
+        if !COUNTS {
+            return 0;
+        }
         self.mark.store(cycles(), Relaxed);
         ticks()
+    }
+
+    /// Whether a tick has passed since `since`, which [`start_batch`](Self::start_batch) or
+    /// [`tick_passed`](Self::tick_passed) has returned. Runner only.
+    #[inline(always)]
+    pub(crate) fn has_ticked(&self, since: usize) -> bool {
+        COUNTS && ticks() != since
     }
 
     /// Whether polls are watched one by one. Runner only.
@@ -162,6 +178,9 @@ impl Stats {
     /// A poll that is timed has ended. Runner only.
     #[inline]
     pub(crate) fn polled<'a>(&self, name: impl FnOnce() -> &'a CStr) {
+        if !COUNTS {
+            return;
+        }
         let now = cycles();
         let took = now.wrapping_sub(self.mark.load(Relaxed));
         if took > self.longest.load(Relaxed) {
@@ -174,13 +193,20 @@ impl Stats {
     /// of 64 is.
     #[inline(always)]
     pub(crate) fn start_inline(&self) -> bool {
-        // Read again, rather than kept: one instruction less.
+        if !COUNTS {
+            return false;
+        }
         self.inline_calls.add(1);
-        self.inline_calls.get() % 64 == 0
+        // SAFETY: Nobody else writes it. (Looked at where it is, rather than kept or read into a
+        // register: two instructions less.)
+        unsafe { self.inline_calls.0.as_ptr().read_volatile() % 64 == 0 }
     }
 
     /// Nothing came of the call counted last but a poll, and, if `taken`, a request.
     pub(crate) fn not_inline(&self, taken: bool) {
+        if !COUNTS {
+            return;
+        }
         let calls = self.inline_calls.get();
         self.inline_calls.0.store(calls.wrapping_sub(1), Relaxed);
         self.queued_polls.add(1);
@@ -231,7 +257,7 @@ impl Stats {
     /// Notes how full a ring was found. Runner only.
     #[inline]
     pub(crate) fn saw_in_ring(&self, messages: u64) {
-        if messages > self.ring_high_water.load(Relaxed) {
+        if COUNTS && messages > self.ring_high_water.load(Relaxed) {
             self.ring_high_water.store(messages, Relaxed);
         }
     }

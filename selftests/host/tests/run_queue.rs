@@ -231,7 +231,7 @@ proptest! {
         looks in prop::collection::vec(any::<bool>(), ROUND),
     ) {
         let mut queue = RunQueue::new();
-        queue.start_round(short);
+        queue.start_round(if short { 1 } else { ROUND });
         let mut unseen = 0;
         let most = if short { 1 } else { ROUND };
         let (mut steps, mut goes_on, mut cut) = (0, true, false);
@@ -264,7 +264,7 @@ proptest! {
 fn a_round_is_cut_by_something_urgent() {
     let mut queue = RunQueue::new();
     let nodes = [node(0, 4), node(1, 0), node(2, 7)];
-    queue.start_round(false);
+    queue.start_round(ROUND);
     assert!(queue.step());
     // SAFETY: They are new, and freed after they came out.
     unsafe { queue.push(nodes[2], Priority::LOWEST) };
@@ -273,20 +273,20 @@ fn a_round_is_cut_by_something_urgent() {
     unsafe { queue.push(nodes[1], Priority::HIGHEST) };
     assert!(!queue.step());
     assert_eq!(queue.end_round().0, 3);
-    queue.start_round(false);
+    queue.start_round(ROUND);
     while queue.step() {}
     assert_eq!(queue.end_round().0, ROUND);
-    queue.start_round(true);
+    queue.start_round(1);
     assert!(!queue.step());
     assert_eq!(queue.end_round().0, 1);
     // A round that ends early, since there is nothing more; then something urgent comes.
-    queue.start_round(false);
+    queue.start_round(ROUND);
     assert!(queue.step());
     assert_eq!(queue.end_round().0, 1);
     let urgent = node(3, 0);
     // SAFETY: As above.
     unsafe { queue.push(urgent, Priority::HIGHEST) };
-    queue.start_round(false);
+    queue.start_round(ROUND);
     assert!(queue.step());
     assert_eq!(
         queue.end_round().0,
