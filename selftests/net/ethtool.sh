@@ -10,7 +10,7 @@ setup_wire || ktap_exit_fail_msg "cannot bring the NICs up"
 ktap_print_header
 ktap_set_plan 20
 
-frames() { python3 "$HERE/frames.py" "$@"; }
+frames() { python3 -IS "$HERE/frames.py" "$@"; }
 tool() { in_coop ethtool "$@"; }
 
 # same OPTION FILTER: both drivers show the same, of what the filter leaves.
@@ -40,7 +40,7 @@ refuses()
 check "driver and bus" shows -i "bus-info: $COOP_PCI"
 check "what it can do, as the C driver does" same -i "grep supports"
 # The C driver has no words for wake-on-LAN that the emulated device does not do, either.
-check "link modes, as of the C driver" same "" "grep -vE 'Wake-on|MDI-X|PHYAD'"
+check "link modes, as of the C driver" eventually same "" "grep -vE 'Wake-on|MDI-X|PHYAD'"
 
 # The interface under load, from both sides or one.
 blast()
@@ -48,8 +48,8 @@ blast()
 	local side
 	for side in "$@"; do
 		case $side in
-		coop) python3 "$HERE/frames.py" blast coop "$PEER_IP" & ;;
-		peer) python3 "$HERE/frames.py" blast peer "$COOP_IP" & ;;
+		coop) python3 -IS "$HERE/frames.py" blast coop "$PEER_IP" & ;;
+		peer) python3 -IS "$HERE/frames.py" blast peer "$COOP_IP" & ;;
 		esac
 	done
 }
@@ -65,16 +65,20 @@ statistic() { ethtool_of "$1" -S | awk -v n="$2:" '$1 == n { print $2 }'; }
 ethtool_of() { ip netns exec "$1" ethtool "$2" "$1"; }
 counts()
 {
-	local name before=() i=0 grown
+	local name before=() i=0 grown wanted most
 	local names=(rx_packets tx_packets rx_bytes tx_bytes)
 	for name in "${names[@]}"; do before+=("$(statistic coop "$name")"); done
+	still
 	# 1 455 frames of 60 to 1 514 bytes each way; the device counts checksums, too.
 	frames sizes coop peer && frames sizes peer coop || return
 	for name in "${names[@]}"; do
 		grown=$(($(statistic coop "$name") - before[i++]))
-		case $name in *packets) wanted=1455 ;; *) wanted=$((1145085 + 4 * 1455)) ;; esac
 		# There may have been some frames besides.
-		[ $grown -ge $wanted ] && [ $grown -le $((wanted + 640)) ] ||
+		case $name in
+		*packets) wanted=1455 most=1465 ;;
+		*) wanted=$((1145085 + 4 * 1455)) most=$((wanted + 640)) ;;
+		esac
+		[ $grown -ge $wanted ] && [ $grown -le $most ] ||
 			{ echo "# $name: $grown, not $wanted"; return 1; }
 	done
 }
@@ -98,7 +102,7 @@ rings()
 	for n in 64:128 4096:4096 128:1024 1024:128 256:256; do
 		tool -G coop rx "${n%:*}" tx "${n#*:}" || return
 		shows -g "RX: ${n%:*}" && shows -g "TX: ${n#*:}" || return
-		wait_for 5 ping_ok 3 || { echo "# no traffic with rings of $n"; return 1; }
+		goes_on 3 || { echo "# no traffic with rings of $n"; return 1; }
 	done
 	quiet
 	frames stream coop peer 2 && frames stream peer coop 2
@@ -119,7 +123,7 @@ check "a stream arrives whole while rings are changed" stream_while_resized
 resized_down()
 {
 	ip -n coop link set coop down && tool -G coop rx 512 tx 512 && shows -g "RX: 512" &&
-		ip -n coop link set coop up && wait_for 10 carrier_of coop && wait_for 5 ping_ok &&
+		ip -n coop link set coop up && goes_on &&
 		tool -G coop rx 256 tx 256
 }
 check "rings changed while the interface is down" resized_down
@@ -155,7 +159,7 @@ coalesce()
 {
 	local n
 	for n in 0 1 4 10 10000 50 3; do
-		tool -C coop rx-usecs $n && shows -c "rx-usecs: $n" && wait_for 5 ping_ok || return
+		tool -C coop rx-usecs $n && shows -c "rx-usecs: $n" && goes_on || return
 	done
 	refuses -C coop rx-usecs 5 && refuses -C coop rx-usecs 20000
 }
@@ -163,12 +167,12 @@ check "interrupts coalesced" coalesce
 
 negotiates()
 {
-	tool -r coop && wait_for 10 carrier_of coop && wait_for 10 ping_ok || return
-	tool -s coop advertise 0x20 && wait_for 10 carrier_of coop || return
-	shows "" "Advertised link modes: 1000baseT/Full" || return
-	tool -s coop speed 100 duplex half autoneg off && shows "" "Speed: 100Mb/s" || return
+	tool -r coop && goes_on || return
+	tool -s coop advertise 0x20 && wait_for $LONG carrier_of coop || return
+	eventually shows "" "Advertised link modes: 1000baseT/Full" || return
+	tool -s coop speed 100 duplex half autoneg off && eventually shows "" "Speed: 100Mb/s" || return
 	refuses -s coop speed 1000 duplex half autoneg off
-	tool -s coop autoneg on advertise 0x2f && wait_for 10 carrier_of coop && wait_for 10 ping_ok
+	tool -s coop autoneg on advertise 0x2f && goes_on
 }
 check "the link is negotiated anew, and forced" negotiates
 # register NAMESPACE N: the Nth word that ethtool tells.
@@ -188,7 +192,7 @@ pause()
 			esac
 		done
 	done
-	tool -A coop autoneg on && wait_for 10 carrier_of coop && wait_for 10 ping_ok
+	tool -A coop autoneg on && goes_on
 }
 check "flow control" pause
 # Of the registers those that no traffic changes.
@@ -201,7 +205,7 @@ registers()
 			{ echo "# word $n: $(register coop $n), not $(register peer $n)"; return 1; }
 	done
 }
-check "registers, as the C driver tells them" registers
+check "registers, as the C driver tells them" eventually registers
 eeprom()
 {
 	# The hardware address is in there, and a checksum over all that.
@@ -214,17 +218,20 @@ self_test()
 {
 	local out
 	blast coop
-	out=$(tool -t coop online && tool -t coop offline) || { sed 's/^/# /' <<<"$out"; return 1; }
+	# The emulation may be late with what the offline test waits for.
+	for _ in 1 2 3; do
+		out=$(tool -t coop online && tool -t coop offline) && break
+		sed 's/^/# /' <<<"$out"
+	done
 	quiet
-	[ "$(grep -c 'PASS' <<<"$out")" = 2 ] && wait_for 10 carrier_of coop && wait_for 10 ping_ok 3
+	[ "$(grep -c 'PASS' <<<"$out")" = 2 ] && goes_on 3
 }
 check "self test, after which traffic goes on" self_test
 messages()
 {
 	tool -s coop msglvl link off && shows "" ".*drv probe" || return
 	dmesg -C
-	tool -r coop
-	wait_for 5 ping_ok
+	tool -r coop && goes_on || return
 	! dmesg | grep -q 'link is up' || return
 	tool -s coop msglvl link on
 	timeout 10 ip netns exec coop ethtool -p coop 1

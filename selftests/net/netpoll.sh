@@ -16,19 +16,19 @@ to_first()
 	ip -n coop link set coop netns 1 && ip addr add "$COOP_IP/24" dev coop && ip link set coop up
 }
 to_first || ktap_exit_fail_msg "cannot move the interface"
-wait_for 10 ping -q -c 1 -W 1 "$PEER_IP" >/dev/null
+wait_for $LONG ping -q -c 1 -W 1 "$PEER_IP" || ktap_exit_fail_msg "no traffic"
 MAC=$(ip -n peer -o link show peer | sed 's/.*ether \([^ ]*\).*/\1/')
 OUT=$(mktemp)
-in_peer python3 -c '
+in_peer python3 -IS -c '
 import socket
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
+s.setsockopt(socket.SOL_SOCKET, 33, 1 << 24)  # SO_RCVBUFFORCE
 s.bind(("", 6666))
 print("ready", flush=True)
 while True:
     print(s.recv(2000).decode(errors="replace"), end="", flush=True)
 ' >"$OUT" &
-wait_for 10 grep -q ready "$OUT"
+wait_for $LONG grep -q ready "$OUT"
 
 loads() { modprobe netconsole "netconsole=6665@$COOP_IP/coop,6666@$PEER_IP/$MAC"; }
 check "netconsole takes the interface" loads
@@ -41,7 +41,7 @@ lines()
 	for ((i = 0; i < $2; i++)); do
 		echo "<4>$1 $i" >/dev/kmsg
 	done
-	wait_for 10 seen "$1" "$2" && return
+	wait_for $LONG seen "$1" "$2" && return
 	echo "# $(grep -c "$1" "$OUT") of $2 lines have come"
 	return 1
 }
@@ -54,7 +54,7 @@ busy()
 	for ((i = 0; i < 300; i++)); do
 		echo "<4>busy $i" >/dev/kmsg
 	done
-	wait_for 10 seen busy 250
+	wait_for $LONG seen busy 250
 	local status=$?
 	kill $ping
 	echo "# $(grep -c busy "$OUT") of 300 lines have come"
