@@ -87,6 +87,7 @@ use()
 }
 ping_ok() { in_coop ping -q -c "${1:-1}" -i 0.05 -W 1 "$PEER_IP" >/dev/null 2>&1; }
 # Both have a link, and one of so many pings is answered.
+# shellcheck disable=SC2120
 goes_on() { wait_for $LONG carrier_of coop && wait_for $LONG carrier_of peer && wait_for $LONG ping_ok "${1:-1}"; }
 
 # Bring both NICs up, each in its namespace.
