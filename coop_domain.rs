@@ -20,6 +20,9 @@
 #[allow(dead_code, unreachable_pub)] // Shared with selftests/host.
 #[path = "coop/alarm.rs"]
 mod alarm;
+#[allow(dead_code, unreachable_pub)] // Shared with selftests/host.
+#[path = "coop/alone.rs"]
+mod alone;
 #[allow(dead_code, unreachable_pub, unused_imports)] // Shared with selftests/host.
 #[path = "coop/atomic.rs"]
 mod atomic;

@@ -11,7 +11,8 @@
 //! - when a timer is armed that comes before what is programmed;
 //! - once at the end of a run in which timers were taken out: what the coroutines arm that were
 //!   woken by them is included. (For one that was the only one this is settled at once: nothing is
-//!   programmed, and what is armed next comes before that.)
+//!   programmed, and what is armed next comes before that. One that is [`alone`](crate::alone) is
+//!   taken out by the interrupt itself.)
 //!
 //! A timer that is disarmed changes nothing: at worst there is one interrupt in vain, and then the
 //! next one is the right one. That is what makes time-outs cheap, which hardly ever come to pass.
@@ -19,13 +20,16 @@
 /// No timer comes so late: nothing is programmed.
 const NEVER: i64 = i64::MAX;
 
+/// No timer comes so early: timers were taken out, and [`settle`](Alarm::settle) is going to be called.
+const OWED: i64 = i64::MIN;
+
 /// What is programmed.
 #[derive(Debug)]
 pub struct Alarm {
-    /// The interrupt that is sure to come.
+    /// The interrupt that is sure to come, or one of the above.
     at: i64,
-    /// Timers were taken out, and [`settle`](Self::settle) is going to be called.
-    owed: bool,
+    /// It was programmed anew before it had come: ever since, the one before may come, too.
+    doubled: bool,
 }
 
 impl Alarm {
@@ -33,7 +37,7 @@ impl Alarm {
     pub const fn new() -> Self {
         Alarm {
             at: NEVER,
-            owed: false,
+            doubled: false,
         }
     }
 
@@ -41,27 +45,45 @@ impl Alarm {
     #[inline]
     #[must_use]
     pub fn arm(&mut self, at: i64) -> bool {
-        if self.owed || at >= self.at {
+        if at >= self.at {
             return false;
+        }
+        if self.at != NEVER {
+            self.doubled = true;
         }
         self.at = at;
         true
     }
 
+    /// Whether an interrupt that comes may be an earlier one than that programmed last.
+    #[inline]
+    pub fn is_doubled(&self) -> bool {
+        self.doubled
+    }
+
+    /// The interrupt has come, and timers have been taken out, if at all, by itself.
+    #[inline]
+    pub fn passed(&mut self) {
+        self.at = NEVER;
+    }
+
+    /// Whether [`settle`](Self::settle) is going to be called.
+    #[inline]
+    pub fn is_owed(&self) -> bool {
+        self.at == OWED
+    }
+
     /// The interrupt has come, and timers are going to be taken out.
     #[inline]
     pub fn rang(&mut self) {
-        self.at = NEVER;
-        self.owed = true;
+        self.at = OWED;
     }
 
-    /// All that were due have been taken out, and what that woke has run: whether the interrupt is
-    /// to be programmed, for `first`, which is the first timer.
+    /// All that were due have been taken out, and what that woke has run: what is first now is to be
+    /// [armed](Self::arm) once more.
     #[inline]
-    #[must_use]
-    pub fn settle(&mut self, first: Option<i64>) -> Option<i64> {
-        self.owed = false;
-        first.filter(|at| self.arm(*at))
+    pub fn settle(&mut self) {
+        self.at = NEVER;
     }
 }
 

@@ -3,7 +3,7 @@
 //! Atomics of the lock-free parts, and the names their memory orderings go by.
 //!
 //! The files that need no kernel ([`msgq`](crate::msgq), `coop/task_state.rs`,
-//! `coop/wake_queue.rs`, `coop/wait_cell.rs`) take every atomic and every shared cell from here
+//! `coop/wake_queue.rs`, `coop/wait_cell.rs`, `coop/alone.rs`) take every atomic and every shared cell from here
 //! and from nowhere else. In the module they are those of `core`; under `cfg(loom)`, in
 //! `selftests/host`, they are loom's, and the same source is explored over all its interleavings.
 //!

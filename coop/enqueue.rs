@@ -8,6 +8,7 @@ use crate::sys::bh;
 use crate::sys::context;
 use crate::sys::thread::Thread;
 use crate::task::Header;
+use crate::task_state::Woken;
 use crate::wake_queue::Push;
 use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
@@ -71,6 +72,16 @@ impl Executor {
             // SAFETY: As above. The executor's reference keeps the coroutine valid.
             let _ = unsafe { this.push_remote(NonNull::from(task)) };
         }
+    }
+
+    /// Wakes a coroutine of ours, as far as it goes without the home thread; whether that is to be woken,
+    /// too. In hard interrupts, which are never the runner.
+    #[inline(always)]
+    pub(crate) fn queue_in_interrupt(&self, task: &Header) -> bool {
+        task.state().schedule() != Woken::Already
+            // SAFETY: The caller has a reference, and `schedule` said that we own the link. When the
+            // domain is gone nothing is lost, as in `enqueue`.
+            && unsafe { self.queue.0.push(NonNull::from(task).cast()) } == Push::Wake
     }
 
     /// Like [`enqueue`](Self::enqueue), for a coroutine that was sent something: the sender runs an

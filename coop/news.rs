@@ -12,7 +12,7 @@ use crate::executor::Executor;
 use crate::run::priority_of;
 use core::sync::atomic::{AtomicU8, Ordering::*};
 
-/// The interrupt of the domain's timers has come.
+/// The interrupt of the domain's timers has come, of which there are several.
 pub(crate) const TIMER: u8 = 1 << 0;
 /// A coroutine that is queued has another priority now.
 const MOVED: u8 = 1 << 1;
@@ -59,7 +59,6 @@ impl Executor {
             unsafe { &mut (*self.local.get()).queue }.refile(priority_of);
         }
         if news & TIMER != 0 {
-            self.stats.timer_interrupts.add(1);
             self.timers.expire();
         }
     }

@@ -16,7 +16,8 @@ pub(crate) const COUNTS: bool = cfg!(not(coop_no_stats));
 pub struct Counter(AtomicU64);
 
 impl Counter {
-    /// Adds `n`. Only the runner of the domain may call this; otherwise counts get lost.
+    /// Adds `n`. Only the runner of the domain may call this, or who alone counts there; otherwise
+    /// counts get lost.
     #[inline]
     pub(crate) fn add(&self, n: u64) {
         if COUNTS {
@@ -77,7 +78,7 @@ pub struct Stats {
     pub overruns: Counter,
     /// See [`WATCH`].
     watching: AtomicU32,
-    /// Interrupts of the domain's timer.
+    /// Interrupts of the domain's timer, counted by these.
     pub timer_interrupts: Counter,
     /// Duration of the longest poll, in cycles, as far as is known: see `start_batch`.
     longest: AtomicU64,

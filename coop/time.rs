@@ -9,14 +9,14 @@
 //!
 //! To arm and to disarm is logarithmic in the number of armed timers of the domain, and allocates
 //! nothing: the timer is part of the future. Every future here is cancel-safe, and may be dropped in
-//! any context but NMI; it is to be polled by coroutines (with the waker of anybody else it asks for
-//! the time again and again). When the domain ends, its timers go with their futures.
+//! any context but NMI; it is to be polled by coroutines, with their own waker (with that of anybody
+//! else it asks for the time again and again). When the domain ends, its timers go with their futures.
 
 use crate::alarm::Missed;
 use crate::sys::context::now_ns;
 use crate::sys::timer::{instant_at, ns_of};
 use crate::timers::Timer;
-use crate::waker::header_of;
+use crate::waker::{executor_of, header_of};
 use core::future::Future;
 use core::task::{Context, Poll};
 use kernel::prelude::*;
@@ -69,17 +69,38 @@ impl Future for Sleep {
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let over = match header_of(cx.waker()) {
-            Some(header) => self.project().timer.poll(header),
-            None => {
-                cx.waker().wake_by_ref();
-                self.timer.at() <= now_ns()
-            }
+        if self.timer.is_over() {
+            return Poll::Ready(());
+        }
+        let over = match executor_of(cx.waker()) {
+            // SAFETY: It polls with this, so we are the runner; who is polled is there.
+            Some(executor) if executor.is_polling_with(cx) => unsafe {
+                self.project().timer.poll(&*executor.current())
+            },
+            _ => self.poll_with_another(cx),
         };
         if over {
             Poll::Ready(())
         } else {
             Poll::Pending
+        }
+    }
+}
+
+impl Sleep {
+    /// Whether it is over, for who is not polled by its domain itself.
+    #[cold]
+    #[inline(never)]
+    fn poll_with_another(self: Pin<&mut Self>, cx: &Context<'_>) -> bool {
+        match header_of(cx.waker()) {
+            // SAFETY: Inside of the domain, we are the runner.
+            Some(header) if header.executor().is_inside() => unsafe {
+                self.project().timer.poll(header)
+            },
+            _ => {
+                cx.waker().wake_by_ref();
+                self.timer.at() <= now_ns()
+            }
         }
     }
 }

@@ -8,6 +8,7 @@
 use super::ffi;
 use core::cell::UnsafeCell;
 use core::marker::{PhantomData, PhantomPinned};
+use core::mem::MaybeUninit;
 use core::ops::{Deref, DerefMut};
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicPtr, Ordering::*};
@@ -75,7 +76,12 @@ impl<T: OnTimer> HrTimer<T> {
 
     /// Has the target told at `at`, in nanoseconds of the monotonic clock, or up to `slack` later,
     /// instead of whatever was asked for before. Any context but NMI; some 200 instructions.
-    pub fn start(&self, at: i64, slack: u64) {
+    ///
+    /// # Safety
+    ///
+    /// The target was set.
+    #[inline(always)]
+    pub unsafe fn start(&self, at: i64, slack: u64) {
         // SAFETY: Initialised by `new`.
         unsafe { bindings::hrtimer_start_range_ns(self.timer.get(), at, slack, MODE) };
     }
@@ -93,10 +99,8 @@ impl<T: OnTimer> HrTimer<T> {
     unsafe extern "C" fn call(timer: *mut bindings::hrtimer) -> bindings::hrtimer_restart {
         // SAFETY: It is the first field. The value stays until `cancel` in its destructor, at least.
         let this = unsafe { &*timer.cast::<Self>() };
-        // SAFETY: By the invariant the target contains the timer, so it is there.
-        if let Some(target) = unsafe { this.target.load(Acquire).as_ref() } {
-            target.on_timer();
-        }
+        // SAFETY: Set before the start; by the invariant it contains the timer, so it is there.
+        unsafe { &*this.target.load(Acquire) }.on_timer();
         bindings::hrtimer_restart::HRTIMER_NORESTART
     }
 }
@@ -110,45 +114,41 @@ impl<T: OnTimer> PinnedDrop for HrTimer<T> {
 
 /// A place in a [`TimerQueue`].
 #[repr(transparent)]
-pub struct Node(UnsafeCell<bindings::timerqueue_node>, PhantomPinned);
+pub struct Node(
+    UnsafeCell<MaybeUninit<bindings::timerqueue_node>>,
+    PhantomPinned,
+);
 
 impl Node {
     /// A node in no queue, for time `at`.
     #[inline]
     pub const fn new(at: i64) -> Self {
-        let nowhere = bindings::rb_node {
-            __rb_parent_color: 0,
-            rb_right: ptr::null_mut(),
-            rb_left: ptr::null_mut(),
-        };
-        Node(
-            UnsafeCell::new(bindings::timerqueue_node {
-                node: nowhere,
-                expires: at,
-            }),
-            PhantomPinned,
-        )
+        let mut node = MaybeUninit::<bindings::timerqueue_node>::uninit();
+        // SAFETY: Ours. The links are the queue's, and written when it comes there.
+        unsafe { (&raw mut (*node.as_mut_ptr()).expires).write(at) };
+        Node(UnsafeCell::new(node), PhantomPinned)
     }
 
     /// The node's time. It never changes.
     #[inline]
     pub fn at(&self) -> i64 {
         // SAFETY: Written by nobody after `new`.
-        unsafe { (&raw const (*self.0.get()).expires).read() }
+        unsafe { (&raw const (*self.raw()).expires).read() }
+    }
+
+    #[inline(always)]
+    fn raw(&self) -> *mut bindings::timerqueue_node {
+        self.0.get().cast()
     }
 }
 
 /// Nodes in order of their times, and of arrival if these are equal: the kernel's `timerqueue`, a
-/// red-black tree that knows its first node. One that is alone is kept beside the tree: most domains
-/// have no more.
+/// red-black tree that knows its first node.
 ///
 /// # Invariants
 ///
-/// The nodes in the queue are valid, and in no other. Unless `alone` is null, the tree is empty.
-pub struct TimerQueue {
-    alone: *mut bindings::timerqueue_node,
-    tree: bindings::timerqueue_head,
-}
+/// The nodes in the queue are valid, and in no other.
+pub struct TimerQueue(bindings::timerqueue_head);
 
 // SAFETY: Only pointers, which are used with `&mut self`.
 unsafe impl Send for TimerQueue {}
@@ -156,20 +156,20 @@ unsafe impl Send for TimerQueue {}
 impl TimerQueue {
     /// An empty queue.
     pub fn new() -> Self {
-        TimerQueue {
-            alone: ptr::null_mut(),
-            tree: bindings::timerqueue_head::default(),
-        }
+        TimerQueue(bindings::timerqueue_head::default())
     }
 
     /// The first node.
     #[inline]
     pub fn first(&self) -> Option<NonNull<Node>> {
-        if !self.alone.is_null() {
-            return NonNull::new(self.alone.cast());
-        }
         // A tree node is the first field of a queue's node.
-        NonNull::new(self.tree.rb_root.rb_leftmost.cast())
+        NonNull::new(self.0.rb_root.rb_leftmost.cast())
+    }
+
+    /// Whether there is none.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.0.rb_root.rb_leftmost.is_null()
     }
 
     /// The time of the first node.
@@ -186,32 +186,12 @@ impl TimerQueue {
     /// The node is in no queue, and stays where it is, and valid, until it was removed.
     #[inline]
     pub unsafe fn add(&mut self, node: &Node) {
-        let raw = node.0.get();
-        let alone = core::mem::replace(&mut self.alone, ptr::null_mut());
-        if alone.is_null() {
-            if self.tree.rb_root.rb_leftmost.is_null() {
-                // INVARIANT: The tree is empty.
-                self.alone = raw;
-                return;
-            }
-        } else {
-            // SAFETY: By the invariant it is valid, and in no tree.
-            unsafe { self.plant(alone) };
-        }
-        // SAFETY: Per the function's contract.
-        unsafe { self.plant(raw) };
-    }
-
-    /// # Safety
-    ///
-    /// As for [`add`](Self::add).
-    #[inline]
-    unsafe fn plant(&mut self, raw: *mut bindings::timerqueue_node) {
+        let raw = node.raw();
         // SAFETY: In no tree; this is what `timerqueue_init` does.
         // INVARIANT: Per the function's contract.
         unsafe {
-            (*raw).node.__rb_parent_color = raw.addr();
-            bindings::timerqueue_add(&raw mut self.tree, raw);
+            (&raw mut (*raw).node.__rb_parent_color).write(raw.addr());
+            bindings::timerqueue_add(&raw mut self.0, raw);
         }
     }
 
@@ -222,13 +202,8 @@ impl TimerQueue {
     /// The node is in this queue.
     #[inline]
     pub unsafe fn remove(&mut self, node: &Node) {
-        let raw = node.0.get();
-        if self.alone == raw {
-            self.alone = ptr::null_mut();
-            return;
-        }
         // SAFETY: Per the function's contract; by the invariant it is valid.
-        unsafe { bindings::timerqueue_del(&raw mut self.tree, raw) };
+        unsafe { bindings::timerqueue_del(&raw mut self.0, node.raw()) };
     }
 }
 

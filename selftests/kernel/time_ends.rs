@@ -18,6 +18,10 @@ pub(crate) const TESTS: &[Test] = &[
     ("time_ends.domain_as_they_fire", domain_ends_as_they_fire),
     ("time_ends.aborted_as_they_fire", aborted_as_they_fire),
     ("time_ends.dropped_in_any_context", dropped_anywhere),
+    (
+        "time_ends.alone_dropped_in_any_context",
+        alone_dropped_anywhere,
+    ),
     ("time_ends.taken_to_another_domain", taken_elsewhere),
     ("time_ends.its_domain_ends_without_it", left_alone),
     ("time_ends.polled_by_a_thread", polled_by_a_thread),
@@ -155,6 +159,40 @@ fn dropped_anywhere(log: &mut Log) -> Result {
     });
     over.set();
     check!(log, took? >= 2_000_000);
+    Ok(())
+}
+
+/// The only one of its domain, dropped anywhere at about the time at which the interrupt comes; the
+/// one after it is neither early nor lost.
+fn alone_dropped_anywhere(log: &mut Log) -> Result {
+    let domain = domain_on(c"time", 0)?;
+    sys::move_to(other(0))?;
+    for round in 0..50 {
+        for at in sys::ANY {
+            let Some(one) = armed(&domain, 1, us(300))?.pop() else {
+                return Err(EIO);
+            };
+            let deadline = one.deadline();
+            let mut slot = Some(one);
+            while deadline.elapsed() < us(round % 25 - 15) {
+                core::hint::spin_loop();
+            }
+            sys::run_in_on(at, other(0), || {
+                if at == Where::Task || !cfg!(CONFIG_PREEMPT_RT) {
+                    slot = None;
+                }
+            });
+            drop(slot);
+            // Before the interrupt of the dropped one, or after it.
+            let next = us(if round % 2 == 0 { 40 } else { 400 });
+            let took = run(&domain, async move {
+                let start = Instant::<Monotonic>::now();
+                sleep(next).await;
+                start.elapsed()
+            })?;
+            check!(log, took >= next, "{} ns", took.as_nanos());
+        }
+    }
     Ok(())
 }
 

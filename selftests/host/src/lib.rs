@@ -5,6 +5,8 @@
 
 #[path = "../../../coop/alarm.rs"]
 pub mod alarm;
+#[path = "../../../coop/alone.rs"]
+pub mod alone;
 #[path = "../../../coop/atomic.rs"]
 pub mod atomic;
 #[path = "../../../msgq.rs"]

@@ -70,9 +70,11 @@ impl Domain {
             self.fired += due;
             self.in_vain += usize::from(due == 0);
             then(self);
-            let first = self.armed.keys().next().map(|k| k.0);
-            if let Some(at) = self.alarm.settle(first) {
-                self.program(at);
+            self.alarm.settle();
+            if let Some(at) = self.armed.keys().next().map(|k| k.0) {
+                if self.alarm.arm(at) {
+                    self.program(at);
+                }
             }
         }
         self.now = end;

@@ -13,7 +13,7 @@ use std::path::Path;
 
 /// Halves that no model needs. They stay in the sources: a read-modify-write of x86 has both, and
 /// who adds a step beside one of these need not think of it.
-const SPARE: [&str; 13] = [
+const SPARE: [&str; 15] = [
     // What is true of an idle coroutine its next runner acquires.
     "task.idle/acquire",
     // Of two who meet in these, the one that comes second has all the work.
@@ -30,6 +30,9 @@ const SPARE: [&str; 13] = [
     // What a sender leaves, the queue publishes.
     "bh.note/release",
     "bh.unlock/acquire",
+    // The interrupt looks what is due before the runner changes that: no model has a load come late.
+    "alone.take/release",
+    "alone.put/acquire",
     // The waiter that is taken out is the caller's own.
     "reply.wait/acquire",
     "reply.abandon/acquire",
