@@ -90,8 +90,10 @@ pub(crate) struct Runner {
 pub struct Executor {
     pub(crate) queue: CacheLine<WakeQueue>,
     pub(crate) runner: CacheLine<Runner>,
-    /// That of the runner.
+    /// That of the runner, unless it is the home thread.
     pub(crate) mark: Mark,
+    /// That of the home thread of a `Process` domain, for life.
+    pub(crate) home_mark: Mark,
     /// What coroutines are polled with.
     #[pin]
     pub(crate) context: PollContext,
@@ -171,6 +173,7 @@ impl Executor {
                 lot: AtomicU32::new(0),
             }),
             mark: Mark::new(),
+            home_mark: Mark::new(),
             context <- PollContext::new(this.as_ptr()),
             local: UnsafeCell::new(Local {
                 queue: RunQueue::new(),
@@ -210,6 +213,7 @@ impl Executor {
     pub(crate) fn set_home(self: &Arc<Self>, thread: &Thread) {
         self.exit.set_target(self);
         self.mark.set_work(self.exit.work());
+        self.home_mark.set_work(self.exit.work());
         self.set_timer_target();
         self.set_tick_target();
         // INVARIANT: A thread with a reference; it was null before.

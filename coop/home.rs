@@ -104,11 +104,11 @@ impl Spinning {
     #[inline]
     fn begin(&self) -> u32 {
         let skip = self.skip.load(Relaxed);
-        if skip != 0 {
-            self.skip.store(skip.wrapping_sub(1), Relaxed);
-            return 0;
+        if skip == 0 {
+            return self.now.load(Relaxed);
         }
-        self.now.load(Relaxed)
+        self.skip.store(skip.wrapping_sub(1), Relaxed);
+        0
     }
 
     /// Whether it paid. Home thread only.
@@ -136,22 +136,21 @@ impl Executor {
         if limit == 0 {
             return false;
         }
-        let start = context::now_ns();
-        let mut hit = false;
-        loop {
+        let mut start = None;
+        let hit = loop {
             if self.queue.0.has_work() || self.is_wanted() {
-                hit = true;
-                break;
+                break true;
             }
             // Not at anybody's expense.
             if !context::is_alone_on_cpu() {
-                break;
+                break false;
             }
-            if context::now_ns().wrapping_sub(start) >= i64::from(limit) {
-                break;
+            let now = context::now_ns();
+            if now.wrapping_sub(*start.get_or_insert(now)) >= i64::from(limit) {
+                break false;
             }
             core::hint::spin_loop();
-        }
+        };
         self.spin.end(hit, limit);
         if hit {
             self.stats.spin_hits.add(1);
@@ -198,37 +197,70 @@ impl Executor {
         })
     }
 
-    /// Becomes the runner; waits for the baton if a caller has it.
+    /// Becomes the runner, as the home thread; waits for the baton if a caller has it.
     fn home_enter(&self, me: *mut kernel::bindings::task_struct) {
         if self.bh {
             return self.home_enter_bh();
         }
+        self.take_baton(me);
+    }
+
+    /// [`home_enter`](Self::home_enter) of a `Process` domain, whose home thread has its mark.
+    #[inline(always)]
+    fn take_baton(&self, me: *mut kernel::bindings::task_struct) {
         if !self.baton.try_lock(me) {
-            self.stats.contended.add(1);
-            self.baton.lock();
+            self.wait_for_baton();
         }
-        // SAFETY: We hold the baton; the callers keep the executor.
-        unsafe { self.enter(me) };
+        self.set_runner(me);
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn wait_for_baton(&self) {
+        self.stats.contended.add(1);
+        self.baton.lock();
     }
 
     fn home_leave(&self, me: *mut kernel::bindings::task_struct) {
         if self.bh {
             return self.home_leave_bh();
         }
+        self.pass_baton(me);
+    }
+
+    /// [`home_leave`](Self::home_leave) of a `Process` domain.
+    #[inline(always)]
+    fn pass_baton(&self, me: *mut kernel::bindings::task_struct) {
         // What is left is found by whoever looks next: us, since the pending word is not idle yet.
-        // SAFETY: As `home_enter` left it.
-        unsafe {
-            self.leave(me);
-            self.baton.unlock(me);
+        self.forget_runner();
+        // SAFETY: As `take_baton` left it.
+        unsafe { self.baton.unlock(me) };
+    }
+
+    /// Marks the home thread, `me`, who is about to begin.
+    fn set_home_mark(&self, me: *mut kernel::bindings::task_struct) {
+        if !self.bh {
+            // SAFETY: Our own mark, which has its work; cleared by us, or when we have died.
+            unsafe { self.home_mark.set(me) };
+        }
+    }
+
+    /// Undoes [`set_home_mark`](Self::set_home_mark).
+    fn clear_home_mark(&self, me: *mut kernel::bindings::task_struct) {
+        if !self.bh {
+            // SAFETY: Set by us, on this thread.
+            unsafe { self.home_mark.clear(me) };
         }
     }
 
     /// Ends a domain whose home thread had no time to begin. Task context, sleeps.
     pub(crate) fn end_unstarted(&self) {
         let me = context::current_task();
+        self.set_home_mark(me);
         self.home_enter(me);
         self.with_bh_on(|| self.end(ptr::null()));
         self.home_leave(me);
+        self.clear_home_mark(me);
     }
 
     /// A runner that dies gives the baton up, so that others find that the domain is over.
@@ -252,6 +284,7 @@ impl Body for Executor {
         self.begun.store(true, Release);
         self.spin.measure();
         let me = context::current_task();
+        self.set_home_mark(me);
         self.home_enter(me);
         loop {
             // The runner, and the pending word is not idle.
@@ -280,8 +313,10 @@ impl Body for Executor {
                 }
                 continue;
             }
-            if self.inline || self.bh {
-                self.home_leave(me);
+            if self.inline {
+                self.pass_baton(me);
+            } else if self.bh {
+                self.home_leave_bh();
             }
             // Another runner, of a `Bh` domain, may have declared it idle.
             if !self.spin() && (self.queue.0.go_idle() || self.queue.0.is_idle()) {
@@ -289,14 +324,17 @@ impl Body for Executor {
                 // `stop` and `purge` wake like everybody, after they set what this reads.
                 thread::park_unless(|| !self.queue.0.is_idle() || self.is_wanted());
                 // From here on, nobody needs to wake us again.
-                if self.queue.0.claim() {
+                if self.queue.0.is_idle() && self.queue.0.claim() {
                     self.stats.unproductive.add(1);
                 }
             }
-            if self.inline || self.bh {
-                self.home_enter(me);
+            if self.inline {
+                self.take_baton(me);
+            } else if self.bh {
+                self.home_enter_bh();
             }
         }
         self.home_leave(me);
+        self.clear_home_mark(me);
     }
 }

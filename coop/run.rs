@@ -9,7 +9,7 @@ use crate::executor::{after, Executor};
 use crate::run_queue::{List, Priority, RunQueue, ROUND};
 use crate::task::{self, End, Header};
 use crate::task_state::{Start, Woken};
-use crate::wake_queue::Link;
+use crate::wake_queue::{Batch, Link};
 use crate::waker::with_context;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::Ordering::*;
@@ -32,9 +32,32 @@ pub(crate) fn priority_of(link: NonNull<Link>) -> Priority {
 impl Executor {
     /// Takes in what was woken from outside, and by timers. Runner only, who calls
     /// [`end_run`](Self::end_run) later.
-    #[inline(never)]
+    #[inline(always)]
     pub(crate) fn collect(&self) {
+        self.take_in(self.queue.0.take());
+    }
+
+    /// [`collect`](Self::collect), but for a coroutine of normal priority that is the only one there is
+    /// to run: it is in no list then. Nor is there any news in this case.
+    #[inline(always)]
+    fn collect_single(&self) -> Option<NonNull<Header>> {
+        if self.has_left_over() || !self.queue.0.has_work() {
+            return None;
+        }
         let batch = self.queue.0.take();
+        if let Some(link) = batch.only() {
+            if priority_of(link) == Priority::NORMAL && !self.news.any() {
+                self.stats.wakes_remote.add(1);
+                return Some(link.cast());
+            }
+        }
+        self.take_in(batch);
+        None
+    }
+
+    /// Queues what was taken. Runner only.
+    #[inline(never)]
+    fn take_in(&self, batch: Batch) {
         // SAFETY: Only called by the runner; no driver code runs while the reference lives.
         let n = unsafe { &mut *self.local.get() }
             .queue
@@ -80,9 +103,22 @@ impl Executor {
         with_context(self, |cx| {
             self.start_batch();
             self.set_batching(true);
+            let mut polls: usize = 0;
+            if let Some(header) = self.collect_single() {
+                // SAFETY: We are the runner, and it came out of the queue.
+                let _ = unsafe { self.run_taken(header, Priority::NORMAL, cx) };
+                self.look_at_clock(1);
+                if !self.has_left_over() {
+                    // What comes from outside meanwhile keeps us from going idle.
+                    self.stats.polled(|| self.last_name());
+                    self.stats.queued_polls.add(1);
+                    self.set_batching(false);
+                    return false;
+                }
+                polls = 1;
+            }
             self.sample();
             let round = if self.stats.is_watching() { 1 } else { ROUND };
-            let mut polls: usize = 0;
             let mut more = true;
             for _ in 0..ROUNDS {
                 if self.queue.0.has_work() {
@@ -326,6 +362,23 @@ impl Executor {
     ) -> bool {
         // SAFETY: Per the function's contract. From `start_poll` on it may be queued again.
         unsafe { self.run_queue().remove(header.cast(), priority) };
+        // SAFETY: As above.
+        unsafe { self.run_taken(header, priority, cx) }
+    }
+
+    /// [`run_woken`](Self::run_woken) of one that is in no list any more.
+    ///
+    /// # Safety
+    ///
+    /// The caller is the runner, and `header` came out of the list of `priority`, or is about to go
+    /// there.
+    #[inline(always)]
+    unsafe fn run_taken(
+        &self,
+        header: NonNull<Header>,
+        priority: Priority,
+        cx: &mut Context<'_>,
+    ) -> bool {
         // SAFETY: The executor's reference keeps it valid.
         if !unsafe { header.as_ref() }
             .state()

@@ -276,6 +276,16 @@ impl Default for WakeQueue {
 pub struct Batch(*mut Link);
 
 impl Batch {
+    /// The link, if there is but one. Who takes it over does nothing else with the batch.
+    #[inline(always)]
+    pub fn only(&self) -> Option<NonNull<Link>> {
+        if is_end(self.0) {
+            return None;
+        }
+        // SAFETY: By its invariant the batch owns its links.
+        NonNull::new(self.0).filter(|link| is_end(unsafe { link.as_ref().get() }))
+    }
+
     /// Calls `f` for each link, oldest first. It belongs to `f` then.
     pub fn oldest_first(self, mut f: impl FnMut(NonNull<Link>)) {
         let (mut link, mut rest) = (self.0, ptr::null_mut());

@@ -40,7 +40,7 @@ unsafe extern "C" fn sched_in(_notifier: *mut preempt_notifier, _cpu: c_int) {}
 unsafe extern "C" fn sched_out(_notifier: *mut preempt_notifier, _next: *mut task_struct) {}
 
 /// Says that a thread runs a domain, from [`set`](Self::set) to [`clear`](Self::clear). One belongs
-/// to each domain, which has one runner at a time.
+/// to each domain, for callers, of which one runs it at a time; one to its home thread, for life.
 ///
 /// # Invariants
 ///
