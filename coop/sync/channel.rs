@@ -119,7 +119,7 @@ impl<T: Send> Channel<T> {
 
     /// Whether there is no message in the queue. `EPERM` outside of the domain.
     pub fn is_empty(&self) -> Result<bool> {
-        Ok(self.len()? == 0)
+        Ok(self.0.enter()?.is_empty())
     }
 }
 

@@ -101,6 +101,11 @@ where
         self.tail().wrapping_sub(self.head.get())
     }
 
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     #[inline(always)]
     fn slot(&self, position: u32) -> *mut MaybeUninit<T> {
         let index = (position & self.mask) as usize;
