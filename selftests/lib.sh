@@ -17,13 +17,14 @@ skip_all()
 	exit "$KSFT_SKIP"
 }
 
-# wait_for SECONDS COMMAND...: until the command succeeds.
+# wait_for SECONDS COMMAND...: until the command succeeds, which may take its time each time.
 wait_for()
 {
-	local tries=$(($1 * 20))
+	local tries=0 end=$((SECONDS + $1))
 	shift
 	until "$@" >/dev/null 2>&1; do
-		((tries--)) || return 1
+		tries=$((tries + 1))
+		[ $SECONDS -lt $end ] || [ $tries -lt 5 ] || return 1
 		sleep 0.05
 	done
 }

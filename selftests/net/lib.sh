@@ -138,18 +138,6 @@ teardown_wire()
 	rmmod e1000 8139cp
 } 2>/dev/null
 
-# wait_for SECONDS COMMAND...: until the command succeeds, which may take its time each time.
-wait_for()
-{
-	local tries=0 end=$((SECONDS + $1))
-	shift
-	until "$@" >/dev/null 2>&1; do
-		tries=$((tries + 1))
-		[ $SECONDS -lt $end ] || [ $tries -lt 5 ] || return 1
-		sleep 0.05
-	done
-}
-
 # eventually COMMAND...: it succeeds, now or later. Shows what it said the last time.
 eventually()
 {
