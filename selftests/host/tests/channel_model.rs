@@ -10,28 +10,17 @@
 
 #![cfg(not(loom))]
 
+mod clients;
+
+use self::clients::{place_of, places, Wake, CLIENTS};
 use coop_host::store::{Refusal, Slot, Store};
-use coop_host::wait_list::{Place, WakeUp};
+use coop_host::wait_list::Place;
 use proptest::prelude::*;
 use std::cell::{RefCell, UnsafeCell};
 use std::collections::VecDeque;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::rc::Rc;
-
-const CLIENTS: usize = 6;
-
-/// Says who was woken.
-struct Wake {
-    client: usize,
-    log: Rc<RefCell<Vec<usize>>>,
-}
-
-impl WakeUp for Wake {
-    fn wake_up(self) {
-        self.log.borrow_mut().push(self.client);
-    }
-}
 
 /// A message that is missed when it is lost, and counted twice when it is dropped twice.
 #[derive(Debug)]
@@ -78,7 +67,7 @@ impl Futures {
             .collect();
         Futures {
             channel: Channel::new(slots, capacity).expect("a channel"),
-            places: (0..CLIENTS).map(|_| Box::pin(Place::new())).collect(),
+            places: places(),
             messages: Default::default(),
             log: Rc::default(),
         }
@@ -109,8 +98,7 @@ impl Futures {
 
     /// `poll_take()`, of one permit.
     fn poll_take(&mut self, client: usize, room: bool) -> Result<Option<u32>, Refusal> {
-        // SAFETY: Not moved.
-        let place = unsafe { self.places[client].as_mut().get_unchecked_mut() };
+        let place = place_of(&mut self.places, client);
         let waits = place.is_waiting();
         let permits = if room {
             self.channel.room(waits)
@@ -174,8 +162,7 @@ impl Futures {
 
     /// Its future is dropped.
     fn go(&mut self, client: usize) {
-        // SAFETY: Not moved.
-        let place = unsafe { self.places[client].as_mut().get_unchecked_mut() };
+        let place = place_of(&mut self.places, client);
         if place.is_waiting() {
             if self.messages[client].is_some() {
                 self.channel.cancel_put(place);

@@ -7,27 +7,15 @@
 
 #![cfg(not(loom))]
 
+mod clients;
+
+use self::clients::{place_of, places, Wake, CLIENTS};
 use coop_host::permits::Permits;
 use coop_host::wait_list::{Place, WakeUp};
 use proptest::prelude::*;
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::pin::Pin;
 use std::rc::Rc;
-
-const CLIENTS: usize = 6;
-
-/// Says who was woken.
-struct Wake {
-    client: usize,
-    log: Rc<RefCell<Vec<usize>>>,
-}
-
-impl WakeUp for Wake {
-    fn wake_up(self) {
-        self.log.borrow_mut().push(self.client);
-    }
-}
 
 #[derive(Clone, Debug)]
 enum Op {
@@ -53,11 +41,6 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::GiveFirst),
         1 => Just(Op::Dismiss),
     ]
-}
-
-fn place_of(places: &mut [Pin<Box<Place<Wake>>>], client: usize) -> &mut Place<Wake> {
-    // SAFETY: Not moved.
-    unsafe { places[client].as_mut().get_unchecked_mut() }
 }
 
 /// What a client is at.
@@ -113,7 +96,7 @@ impl Model {
 fn run(free: u32, ops: &[Op]) -> Result<(), TestCaseError> {
     let permits = Permits::new(free);
     let log = Rc::new(RefCell::new(Vec::new()));
-    let mut places: Vec<_> = (0..CLIENTS).map(|_| Box::pin(Place::new())).collect();
+    let mut places = places();
     let mut m = Model {
         free,
         queue: VecDeque::new(),
