@@ -39,6 +39,8 @@ mod block_on;
 pub mod call;
 #[path = "coop/cell.rs"]
 pub mod cell;
+#[path = "coop/counter.rs"]
+pub mod counter;
 #[path = "coop/domain.rs"]
 pub mod domain;
 #[path = "coop/enqueue.rs"]
@@ -68,6 +70,8 @@ pub mod msgq;
 mod news;
 #[path = "coop/overrun.rs"]
 mod overrun;
+#[path = "coop/poll.rs"]
+mod poll;
 #[path = "coop/receiver.rs"]
 pub mod receiver;
 #[path = "coop/registry.rs"]

@@ -389,13 +389,17 @@ EXPORT_SYMBOL_GPL(coop_tick_init);
 /* At the next tick of the CPU that @task is on. @timer is not pending. */
 void coop_tick_start(struct timer_list *timer, struct task_struct *task)
 {
-	unsigned int cpu = task_cpu(task);
+	unsigned int cpu;
 
+	/* A CPU that is online stays so, or takes the timer along: it waits for us to go off. */
+	preempt_disable();
+	cpu = task_cpu(task);
 	/* Where it ran last. */
 	if (!cpu_online(cpu))
-		cpu = raw_smp_processor_id();
+		cpu = smp_processor_id();
 	timer->expires = jiffies + 1;
 	add_timer_on(timer, cpu);
+	preempt_enable();
 }
 EXPORT_SYMBOL_GPL(coop_tick_start);
 

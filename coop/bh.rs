@@ -87,7 +87,12 @@ unsafe impl BhDomain for Executor {
 
     #[inline(always)]
     fn run(&self, polls: usize) -> usize {
-        self.run_until(polls, || false)
+        let left = match self.run_single() {
+            Some(true) => return polls.wrapping_sub(1),
+            Some(false) => polls.wrapping_sub(1),
+            None => polls,
+        };
+        self.run_until(left, || false)
     }
 
     #[inline(always)]
@@ -178,7 +183,7 @@ impl Executor {
         let at_home = self.is_home();
         bh::disable();
         while !self.bh_baton.try_lock() && !self.spin_bh(SPINS) {
-            self.stats.contended.add(1);
+            self.stats().contended.add(1);
             let taken = at_home && self.bh_baton.take_or_wait();
             if taken {
                 break;

@@ -41,7 +41,6 @@ impl<Q: Send + 'static, R: Send + 'static> Caller<Q, R> {
         let mut request = Some(unsafe { self.request(slot, message) });
         // SAFETY: We are the runner.
         if let Some(header) = unsafe { shared.idle_listener() } {
-            let timed = executor.stats.start_inline();
             // SAFETY: We are the runner, nothing else is laid, and `idle_listener` says that it may
             // be polled.
             unsafe {
@@ -49,13 +48,7 @@ impl<Q: Send + 'static, R: Send + 'static> Caller<Q, R> {
                     shared.lay(request, executor.context.address());
                 }
                 executor.set_batching(true);
-                with_context(executor, |cx| {
-                    if timed {
-                        executor.poll_in_place_timed(header, cx);
-                    } else {
-                        let _ = executor.poll_in_place(header, cx);
-                    }
-                });
+                with_context(executor, |cx| executor.poll_for_call(header, cx));
                 executor.set_batching(false);
             }
             // SAFETY: The slot is the caller's.
@@ -67,7 +60,7 @@ impl<Q: Send + 'static, R: Send + 'static> Caller<Q, R> {
             }
             // SAFETY: We are the runner. It may not even have taken the request.
             request = unsafe { shared.take_back() };
-            executor.stats.not_inline(request.is_none());
+            executor.stats().not_inline(request.is_none());
         }
         if let Some(request) = request {
             // Behind all others. We run what this wakes.

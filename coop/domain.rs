@@ -124,7 +124,7 @@ impl Builder<'_> {
     ///
     /// `EINVAL`: bad name, nice level or [share](Self::share), no such CPU online; `EBUSY`: no CPU time
     /// left for that share; `EEXIST`: the name is taken; `ENOENT`: the owner is being unloaded;
-    /// `ENOMEM`.
+    /// `ENOMEM`; `EINTR`: the caller is being killed.
     pub fn build(self) -> Result<Domain> {
         Where::require_sleepable()?;
         // It becomes a folder in debugfs.
@@ -292,7 +292,7 @@ impl Domain {
 
     /// What the domain has counted so far.
     pub fn stats(&self) -> &crate::stats::Stats {
-        &self.executor.stats
+        self.executor.stats()
     }
 
     /// Whether a coroutine of it has died (panicked), and the domain with it.

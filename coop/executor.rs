@@ -2,10 +2,10 @@
 
 //! The executor of a domain: what it consists of, and who is its runner.
 //!
-//! How a coroutine comes into its queues is told in [`enqueue`](crate::enqueue), how coroutines are
-//! polled in [`run`](crate::run). Who runs a domain, and when, in
-//! [`home`](crate::home) (its own thread) and [`inline`](crate::inline) (its callers); how it ends,
-//! in [`teardown`](crate::teardown).
+//! How a coroutine comes into its queues is told in [`enqueue`](crate::enqueue), whose turn it is in
+//! [`run`](crate::run), and what comes of its poll in [`poll`](crate::poll). Who runs a domain, and
+//! when, in [`home`](crate::home) (its own thread) and [`inline`](crate::inline) (its callers); how it
+//! ends, in [`teardown`](crate::teardown).
 
 use crate::bh::Level;
 use crate::bh_baton::BhBaton;
@@ -27,6 +27,7 @@ use crate::wake_batch::WakeBatch;
 use crate::wake_queue::WakeQueue;
 use crate::waker::PollContext;
 use core::cell::{Cell, UnsafeCell};
+use core::mem::offset_of;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering::*};
 use core::task::Context;
@@ -60,6 +61,10 @@ pub(crate) mod after {
 }
 
 /// Who runs the domain, and what: written by the runner.
+///
+/// In this order: what is written in each poll, the first counters included, is on the first of its
+/// cache lines, and so comes to a new runner at once.
+#[repr(C)]
 pub(crate) struct Runner {
     /// The thread that holds the baton and runs coroutines, or null.
     thread: AtomicPtr<bindings::task_struct>,
@@ -73,7 +78,10 @@ pub(crate) struct Runner {
     pub(crate) batching: AtomicBool,
     /// Where [`Executor::draw`] has come to.
     lot: AtomicU32,
+    pub(crate) stats: Stats,
 }
+
+const _: () = assert!(offset_of!(Runner, stats) + offset_of!(Stats, spawned) <= 64);
 
 /// The executor of a domain. Outlives the domain as long as somebody has a waker.
 ///
@@ -98,7 +106,6 @@ pub struct Executor {
     #[pin]
     pub(crate) context: PollContext,
     pub(crate) local: UnsafeCell<Local>,
-    pub(crate) stats: Stats,
     /// Others than the home thread may run the domain.
     pub(crate) shared: bool,
     /// So may callers, with the baton of a `Process` domain.
@@ -116,6 +123,8 @@ pub struct Executor {
     pub(crate) begun: AtomicBool,
     /// The domain has ended.
     pub(crate) over: AtomicBool,
+    /// It has, and no sender is in the middle of anything any more.
+    pub(crate) quiet: AtomicBool,
     /// The home thread is wanted for one of the next two.
     pub(crate) wanted: AtomicBool,
     /// The home thread is to end.
@@ -171,6 +180,7 @@ impl Executor {
                 after: Cell::new(0),
                 batching: AtomicBool::new(false),
                 lot: AtomicU32::new(0),
+                stats: Stats::new(),
             }),
             mark: Mark::new(),
             home_mark: Mark::new(),
@@ -181,7 +191,6 @@ impl Executor {
                 all: ptr::null(),
                 wakes: WakeBatch::new(),
             }),
-            stats: Stats::new(),
             shared: !dedicated,
             inline: !dedicated && level == Level::Process,
             barred: usize::from(dedicated || level != Level::Process),
@@ -191,6 +200,7 @@ impl Executor {
             faulted: AtomicBool::new(false),
             begun: AtomicBool::new(false),
             over: AtomicBool::new(false),
+            quiet: AtomicBool::new(false),
             wanted: AtomicBool::new(false),
             stop: AtomicBool::new(false),
             errands <- new_spinlock!(Errands::new(), "coop_errands"),
@@ -218,6 +228,12 @@ impl Executor {
         self.set_tick_target();
         // INVARIANT: A thread with a reference; it was null before.
         self.home.store(thread.clone().into_raw().as_ptr(), Release);
+    }
+
+    /// What is counted.
+    #[inline(always)]
+    pub(crate) fn stats(&self) -> &Stats {
+        &self.runner.0.stats
     }
 
     /// The domain's name.

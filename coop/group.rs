@@ -17,7 +17,20 @@ type Make = KBox<dyn Fn(&Handle) -> Result<JoinHandle<()>> + Send + Sync>;
 struct Member {
     name: &'static CStr,
     handle: JoinHandle<()>,
+    /// How it has ended, if that was waited for.
+    ended: Option<Result>,
     make: Option<Make>,
+}
+
+impl Member {
+    /// Waits until it has ended; how it has.
+    async fn end(&mut self) -> Result {
+        if self.ended.is_none() {
+            // A handle says so only once.
+            self.ended = Some((&mut self.handle).await);
+        }
+        self.ended.unwrap_or(Ok(()))
+    }
 }
 
 /// Coroutines of one domain that are waited for, or cancelled, as one.
@@ -74,6 +87,7 @@ impl Group {
         self.add(Member {
             name,
             handle,
+            ended: None,
             make: None,
         })
     }
@@ -95,6 +109,7 @@ impl Group {
         self.add(Member {
             name,
             handle,
+            ended: None,
             make: Some(make),
         })
     }
@@ -108,14 +123,14 @@ impl Group {
         let found = self
             .members
             .iter_mut()
-            .find_map(|member| match &member.make {
-                Some(make) if member.name == name => Some((&mut member.handle, make)),
-                _ => None,
-            });
-        let (old, make) = found.ok_or(ENOENT)?;
-        old.abort();
-        let _ = (&mut *old).await;
-        *old = make(handle)?;
+            .find(|member| member.name == name && member.make.is_some());
+        let member = found.ok_or(ENOENT)?;
+        member.handle.abort();
+        let _ = member.end().await;
+        if let Some(make) = &member.make {
+            member.handle = make(handle)?;
+            member.ended = None;
+        }
         Ok(())
     }
 
@@ -128,11 +143,11 @@ impl Group {
     }
 
     /// Waits until all have ended by themselves; the first error that befell one of them, if any
-    /// (`ECANCELED`: aborted).
+    /// (`ECANCELED`: aborted). Cancel-safe: who waits again learns what was learned before.
     pub async fn wait(&mut self) -> Result {
         let mut result = Ok(());
         for member in &mut self.members {
-            result = result.and((&mut member.handle).await);
+            result = result.and(member.end().await);
         }
         self.members.clear();
         result

@@ -153,9 +153,9 @@ impl Executor {
         };
         self.spin.end(hit, limit);
         if hit {
-            self.stats.spin_hits.add(1);
+            self.stats().spin_hits.add(1);
         } else {
-            self.stats.spin_misses.add(1);
+            self.stats().spin_misses.add(1);
         }
         hit
     }
@@ -217,7 +217,7 @@ impl Executor {
     #[cold]
     #[inline(never)]
     fn wait_for_baton(&self) {
-        self.stats.contended.add(1);
+        self.stats().contended.add(1);
         self.baton.lock();
     }
 
@@ -287,13 +287,13 @@ impl Body for Executor {
         self.set_home_mark(me);
         self.home_enter(me);
         loop {
-            // The runner, and the pending word is not idle.
-            if self.over.load(Acquire) {
-                // A caller's thread died in a coroutine.
-                break;
-            }
+            // The runner, and the pending word is not idle. If the domain is over there is nothing.
             let more = self.run_some();
             if self.is_wanted() {
+                if self.over.load(Acquire) {
+                    // A caller's thread died in a coroutine.
+                    break;
+                }
                 if self.attend() {
                     self.with_bh_on(|| self.end(ptr::null()));
                     break;
@@ -320,12 +320,12 @@ impl Body for Executor {
             }
             // Another runner, of a `Bh` domain, may have declared it idle.
             if !self.spin() && (self.queue.0.go_idle() || self.queue.0.is_idle()) {
-                self.stats.sleeps.add(1);
+                self.stats().sleeps.add(1);
                 // `stop` and `purge` wake like everybody, after they set what this reads.
                 thread::park_unless(|| !self.queue.0.is_idle() || self.is_wanted());
                 // From here on, nobody needs to wake us again.
                 if self.queue.0.is_idle() && self.queue.0.claim() {
-                    self.stats.unproductive.add(1);
+                    self.stats().unproductive.add(1);
                 }
             }
             if self.inline {

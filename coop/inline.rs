@@ -47,7 +47,7 @@ impl Executor {
     #[cold]
     #[inline(never)]
     pub(crate) fn hand_over(&self) {
-        self.stats.hand_overs.add(1);
+        self.stats().hand_overs.add(1);
         if self.queue.0.kick() {
             self.wake_home();
         }
@@ -96,18 +96,13 @@ impl<Q: Send + 'static, R: Send + 'static> Caller<Q, R> {
             executor.enter_first(me);
             slot.cell.begin_inline(me.cast_const().cast());
             shared.lay(self.request(slot, message), executor.context.address());
-            let timed = executor.stats.start_inline();
             if !OWN {
                 // With its own slot, that says so.
                 executor.set_batching(true);
             }
-            executor.context.with(|cx| {
-                if timed {
-                    executor.poll_in_place_timed(header, cx);
-                } else {
-                    let _ = executor.poll_in_place(header, cx);
-                }
-            });
+            executor
+                .context
+                .with(|cx| executor.poll_for_call(header, cx));
         }
         if !OWN {
             executor.set_batching(false);
@@ -206,7 +201,7 @@ impl<Q: Send + 'static, R: Send + 'static> Caller<Q, R> {
     ) -> Result<R> {
         // SAFETY: We are the runner.
         let untaken = unsafe { self.sender.shared().take_back() };
-        let stats = &self.sender.executor().stats;
+        let stats = self.sender.executor().stats();
         stats.not_inline(untaken.is_none());
         // SAFETY: Per the function's contract.
         unsafe {

@@ -20,6 +20,7 @@
 
 use crate::signal::Signal;
 use crate::sys::irq::{Handler, Line};
+use kernel::ffi::c_char;
 use kernel::irq::{IrqRequest, IrqReturn};
 use kernel::prelude::*;
 use kernel::sync::Arc;
@@ -87,6 +88,23 @@ impl<'a, F: Fn() -> Top + Send + Sync + 'static> IrqLine<'a, F> {
         irq: u32,
         shared: bool,
         name: &'static CStr,
+        signal: Arc<Signal>,
+        top: F,
+    ) -> Result<Self> {
+        // SAFETY: Per the function's contract; the name is there for ever.
+        unsafe { Self::with_name_at(irq, shared, name.as_char_ptr(), signal, top) }
+    }
+
+    /// Like [`from_number`](Self::from_number), for a name that others may change: that of a network
+    /// interface, say, by which `/proc/interrupts` then calls the line.
+    ///
+    /// # Safety
+    ///
+    /// As there; and `name` points to a C string for `'a`, whatever it is changed to.
+    pub unsafe fn with_name_at(
+        irq: u32,
+        shared: bool,
+        name: *const c_char,
         signal: Arc<Signal>,
         top: F,
     ) -> Result<Self> {

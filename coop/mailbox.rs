@@ -155,6 +155,8 @@ pub(crate) struct Shared<T> {
     pub(crate) closed: AtomicBool,
     /// The receiver went where nobody could wait for its senders: what is left is to be dropped.
     pub(crate) orphaned: AtomicBool,
+    /// The receiver has gone, or what it left was dropped.
+    pub(crate) buried: AtomicBool,
     /// Where the receiver is: see the invariants.
     place: AtomicPtr<()>,
     /// The coroutine of the domain that was the last to wait in `recv`.
@@ -185,12 +187,22 @@ impl<T> Shared<T> {
         self.room.wake_all();
     }
 
+    /// Drops what an orphan has left, if nobody else has. No sender is in the middle of anything.
+    pub(crate) fn bury_orphan(&self) {
+        if self.orphaned.swap(false, AcqRel) {
+            self.buried.store(true, Relaxed);
+            // SAFETY: There is no receiver any more, and only one gets here.
+            unsafe { self.drain() };
+        }
+    }
+
     #[cold]
     #[inline(never)]
     pub(crate) fn mark_used(&self, index: usize) {
         if let Some(word) = self.used.get(index / 64) {
             word.fetch_or(1 << (index % 64), Relaxed);
         }
+        self.executor.stats().ring_is_used();
     }
 
     /// Signals the receiver. Any context but NMI. Does not run its domain: locks may be held.
@@ -384,11 +396,12 @@ impl<T: Send> Ward for Shared<T> {
         self.orphaned.load(Acquire)
     }
 
+    fn may_be_orphaned(&self) -> bool {
+        !self.buried.load(Relaxed) && !self.is_retired()
+    }
+
     fn bury(&self) {
-        if self.orphaned.swap(false, AcqRel) {
-            // SAFETY: There is no receiver any more, and only one gets here.
-            unsafe { self.drain() };
-        }
+        self.bury_orphan();
     }
 }
 
@@ -438,6 +451,7 @@ pub(crate) fn mailbox<T: Send + 'static>(
             receiver: WaitCell::new(),
             closed: AtomicBool::new(false),
             orphaned: AtomicBool::new(false),
+            buried: AtomicBool::new(false),
             place: AtomicPtr::new(AWAY),
             listener: UnsafeCell::new(None),
             direct: UnsafeCell::new(MaybeUninit::uninit()),

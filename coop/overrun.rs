@@ -13,8 +13,8 @@
 //! with bottom halves off, and not on PREEMPT_RT, where softirqs are threads. There somebody who
 //! overruns its slice in a round of several is counted at once, but named only when it does so again.
 
+use crate::counter::COUNTS;
 use crate::executor::Executor;
-use crate::stats::COUNTS;
 use crate::sys::context;
 use crate::sys::thread::Thread;
 use crate::sys::tick::{OnTick, Tick};

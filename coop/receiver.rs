@@ -2,40 +2,58 @@
 
 //! The receiving end of a [mailbox](crate::mailbox).
 
+use crate::counter::Counter;
 use crate::mailbox::{After, Laid, Lane, Shared};
 use crate::sys::context::{self, Context as Where};
 use crate::waker::poll_cell;
 use core::future::Future;
 use core::pin::Pin;
-use core::sync::atomic::Ordering::*;
+use core::ptr::NonNull;
+use core::sync::atomic::{fence, Ordering::*};
 use core::task::{Context, Poll};
 use kernel::sync::Arc;
 
 /// Messages taken from one lane in a row, if others have some too.
-const ROW: u32 = 16;
+const ROW: u16 = 16;
 
 /// The receiving end of a mailbox; one coroutine has it.
 ///
 /// Dropping it drops the messages that are left, so that each call among them fails with
 /// `ECANCELED`. Unless all senders have gone, it waits for a grace period first; where sleeping is
 /// not allowed, as in a coroutine of a `Bh` domain, the home thread does that soon after.
+/// (When the domain has ended there is nobody to wait for.)
 pub struct Receiver<T> {
     shared: Arc<Shared<T>>,
     /// The lane to look at first.
-    next: usize,
+    next: u32,
     /// Messages that it may still give before the next one is looked at first.
-    row: u32,
-    /// Messages are requests that wait for an answer.
-    calls: bool,
+    row: u16,
+    /// The domain's: requests may be laid before it.
+    inline: bool,
+    /// Counts its messages.
+    tally: Tally,
 }
+
+/// That of the domain's counters that counts what a receiver takes: its messages, or its requests.
+///
+/// # Invariants
+///
+/// The counter is there for as long as the receiver's executor, and only counted by its runner.
+struct Tally(NonNull<Counter>);
+
+// SAFETY: A reference to a counter, which is `Sync`.
+unsafe impl Send for Tally {}
+// SAFETY: As above.
+unsafe impl Sync for Tally {}
 
 impl<T> Receiver<T> {
     pub(crate) fn new(shared: Arc<Shared<T>>) -> Self {
         Receiver {
+            tally: Tally(NonNull::from(&shared.executor.stats().plain_posts)),
+            inline: shared.executor.shared,
             shared,
             next: 0,
             row: ROW,
-            calls: false,
         }
     }
 }
@@ -64,7 +82,7 @@ impl<T: Send> Receiver<T> {
     #[inline(never)]
     fn poll_lanes(&mut self, cx: &Context<'_>) -> Poll<Option<T>> {
         let inside = self.shared.executor.is_polling_with(cx);
-        if inside && self.shared.executor.shared {
+        if inside && self.inline {
             // SAFETY: The coroutine that is polled is us.
             if unsafe { self.shared.still_listens() } {
                 return Poll::Pending;
@@ -99,17 +117,14 @@ impl<T: Send> Receiver<T> {
 
     #[inline(always)]
     fn count(&self) {
-        let stats = &self.shared.executor.stats;
-        if self.calls {
-            stats.queued_calls.add(1);
-        } else {
-            stats.plain_posts.add(1);
-        }
+        // SAFETY: By the type's invariant; `shared` keeps the executor.
+        unsafe { self.tally.0.as_ref() }.add(1);
     }
 
     /// Has messages counted as calls.
     pub(crate) fn count_calls(&mut self) {
-        self.calls = true;
+        // INVARIANT: Of the same executor.
+        self.tally = Tally(NonNull::from(&self.shared.executor.stats().queued_calls));
     }
 
     #[inline(always)]
@@ -121,7 +136,7 @@ impl<T: Send> Receiver<T> {
         if let [used] = &*self.shared.used {
             // Up to 21 CPUs. Relaxed: ordered by the signal, like the messages.
             let used = used.load(Relaxed);
-            return self.pop_from(used, 0, self.next);
+            return self.pop_from(used, 0, self.next as usize);
         }
         self.pop_from_many()
     }
@@ -136,8 +151,8 @@ impl<T: Send> Receiver<T> {
             lanes &= lanes.wrapping_sub(1);
             let index = base.wrapping_add(start.wrapping_add(step) % 64);
             if let Some(message) = self.pop_lane(index) {
-                if index != self.next {
-                    self.next = index;
+                if index as u32 != self.next {
+                    self.next = index as u32;
                     self.row = ROW;
                 }
                 self.row = self.row.wrapping_sub(1);
@@ -151,10 +166,14 @@ impl<T: Send> Receiver<T> {
     #[inline(never)]
     fn pop_from_many(&mut self) -> Option<T> {
         let words = self.shared.used.len().max(1);
-        let first = self.next / 64 % words;
+        let first = self.next as usize / 64 % words;
         for step in 0..words {
             let word = first.wrapping_add(step) % words;
-            let start = if step == 0 { self.next % 64 } else { 0 };
+            let start = if step == 0 {
+                self.next as usize % 64
+            } else {
+                0
+            };
             let used = self.shared.used.get(word)?.load(Relaxed);
             if let Some(message) = self.pop_from(used, word.wrapping_mul(64), start) {
                 return Some(message);
@@ -167,18 +186,15 @@ impl<T: Send> Receiver<T> {
     #[inline(always)]
     fn pop_lane(&mut self, index: usize) -> Option<T> {
         let lane = self.shared.lanes.get(index)?.as_ref()?;
+        let stats = self.shared.executor.stats();
         // SAFETY: There is one receiver, and this is its `&mut self`: the only consumer.
-        let mut first = unsafe { lane.first() }?;
+        let mut first = unsafe { lane.first_noting(|n| stats.saw_in_ring(n)) }?;
         let after = first.with(|envelope| envelope.after);
         if after != After::NOTHING {
             let lane = self.first_of_chain(lane, after)?;
             // SAFETY: As above; of two looks at the same message the later one is used.
             first = unsafe { lane.first() }?;
         }
-        self.shared
-            .executor
-            .stats
-            .saw_in_ring(first.waiting() as u64);
         Some(first.take().message)
     }
 
@@ -191,6 +207,7 @@ impl<T: Send> Receiver<T> {
         mut lane: &'a Lane<T>,
         mut after: After,
     ) -> Option<&'a Lane<T>> {
+        let stats = self.shared.executor.stats();
         // Never in a circle: each message names one that was sent before.
         while after != After::NOTHING {
             let before = self.shared.lanes.get(after.lane())?.as_ref()?;
@@ -199,7 +216,8 @@ impl<T: Send> Receiver<T> {
             }
             lane = before;
             // SAFETY: There is one receiver, and its `&mut self` is up the stack.
-            after = unsafe { lane.first() }?.with(|envelope| envelope.after);
+            let first = unsafe { lane.first_noting(|n| stats.saw_in_ring(n)) }?;
+            after = first.with(|envelope| envelope.after);
         }
         Some(lane)
     }
@@ -212,11 +230,18 @@ impl<T> Drop for Receiver<T> {
         if self.shared.senders.load(Acquire) != 0 {
             if Where::require_sleepable().is_err() {
                 self.shared.orphaned.store(true, Release);
-                self.shared.executor.bury_later();
+                // Pairs with the fence in `tear_down`: it sees this, or we see that all is quiet.
+                fence(SeqCst);
+                if self.shared.executor.quiet.load(Acquire) {
+                    self.shared.bury_orphan();
+                } else {
+                    self.shared.executor.bury_later();
+                }
                 return;
             }
             context::wait_for_senders();
         }
+        self.shared.buried.store(true, Relaxed);
         // SAFETY: We are the only consumer.
         unsafe { self.shared.drain() };
     }

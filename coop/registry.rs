@@ -119,7 +119,7 @@ pub(crate) fn add(
     let dir = all.root.as_ref().ok_or(ENODEV)?.subdir(executor.name());
     let stats = KBox::pin_init(
         dir.read_callback_file(c"stats", executor.clone(), &|executor, f| {
-            kernel::fmt::Display::fmt(&executor.stats, f)
+            kernel::fmt::Display::fmt(executor.stats(), f)
         }),
         GFP_KERNEL,
     )?;

@@ -350,7 +350,9 @@ impl<R> Reply<R> {
         unsafe { self.slot.as_ref() }
     }
 
-    /// Answers. `Err` hands the value back: the caller has gone. Any context but NMI.
+    /// Answers. `Err` hands the value back: the caller has gone. Any context but NMI, and, on
+    /// PREEMPT_RT, a hard interrupt that is not a thread (who waits for a slot is behind a lock that
+    /// sleeps there).
     ///
     /// Callers that sleep, and are answered by the coroutine that they have called, or another one of
     /// its domain, are woken [together](crate::wake_batch), when that awaits something. If it is to
@@ -361,7 +363,7 @@ impl<R> Reply<R> {
         self.send_and_wake::<false>(value)
     }
 
-    /// [`send`](Self::send), and wakes the caller here and now. Any context but NMI.
+    /// [`send`](Self::send), and wakes the caller here and now. The same contexts.
     pub fn send_now(self, value: R) -> Result<(), R> {
         self.send_and_wake::<true>(value)
     }

@@ -45,7 +45,7 @@ impl Executor {
             next.all.prev.set(task);
         }
         local.all = task;
-        self.stats.spawned.add(1);
+        self.stats().spawned.add(1);
     }
 
     /// Takes a coroutine out of the list of all. Runner only.
@@ -62,7 +62,7 @@ impl Executor {
         if let Some(next) = unsafe { next.as_ref() } {
             next.all.prev.set(prev);
         }
-        self.stats.finished.add(1);
+        self.stats().finished.add(1);
     }
 
     /// The newest coroutine for which `choose` holds. Runner only.

@@ -171,14 +171,15 @@ impl List {
 /// # Invariants
 ///
 /// `others` has the bit of each priority but `NORMAL` whose list is not empty.
+#[repr(C)]
 pub struct RunQueue {
     normal: List,
-    /// Polls that this round still has.
-    left: usize,
-    /// Polls that it was cut by.
-    cut: usize,
-    /// The sum of both when the polls until then had been [seen](Self::see).
-    seen: usize,
+    /// Polls that this round still has; below zero, those that it had when there was nothing to poll.
+    left: i32,
+    /// Polls that it was cut by. (Beside `left`: a round begins with one store of both.)
+    cut: u32,
+    /// Polls that rounds were short of [`ROUND`] by, since somebody asked.
+    short: usize,
     others: u32,
     picks: u32,
     /// The priority that was favoured last.
@@ -194,7 +195,7 @@ impl RunQueue {
             normal: List::EMPTY,
             left: 0,
             cut: 0,
-            seen: 0,
+            short: 0,
             others: 0,
             picks: 0,
             favoured: 0,
@@ -257,7 +258,9 @@ impl RunQueue {
         unsafe { self.list(priority).push(link) };
         if priority < Priority::NORMAL && self.left > 1 {
             // After the poll of the moment, if there is one.
-            self.cut = self.cut.wrapping_add(self.left.wrapping_sub(1));
+            let cut = self.left.unsigned_abs().wrapping_sub(1);
+            self.cut = self.cut.wrapping_add(cut);
+            self.short = self.short.wrapping_add(cut as usize);
             self.left = 1;
         }
     }
@@ -303,13 +306,20 @@ impl RunQueue {
         Priority::from_stored(ready.trailing_zeros() as u8)
     }
 
-    /// Begins a round at [`Priority::NORMAL`], of so many polls: [`ROUND`], or fewer, but not none.
+    /// Begins a round of [`ROUND`] polls at [`Priority::NORMAL`].
     #[inline(always)]
-    pub fn start_round(&mut self, polls: usize) {
-        self.seen = ROUND;
-        self.left = polls;
+    pub fn start_round(&mut self) {
+        self.left = ROUND as i32;
         // What was queued between two rounds is no cut.
-        self.cut = ROUND.wrapping_sub(polls);
+        self.cut = 0;
+    }
+
+    /// What begins is no round, but one poll at another priority: counted as a round of that length.
+    #[inline]
+    pub fn count_one(&mut self) {
+        self.left = 0;
+        self.cut = ROUND as u32 - 1;
+        self.short = self.short.wrapping_add(ROUND - 1);
     }
 
     /// One poll of the round is done; whether it goes on.
@@ -319,24 +329,33 @@ impl RunQueue {
         self.left != 0
     }
 
-    /// Somebody looks at the poll of the moment, before its [`step`](Self::step); how many polls there
-    /// were since the last time, this one included.
-    #[inline(always)]
-    pub fn see(&mut self) -> usize {
-        let before = self.seen;
-        self.seen = self.left.wrapping_add(self.cut).wrapping_sub(1);
-        before.wrapping_sub(self.seen)
+    /// The number of the poll of the moment in its round, before its [`step`](Self::step): the first
+    /// one is 1.
+    pub fn nth(&self) -> usize {
+        self.made().wrapping_add(1)
     }
 
-    /// The round has ended; how many polls it had, and how many of them have not been
-    /// [seen](Self::see).
+    /// The round ends although [`step`](Self::step) said that it goes on: there is nothing to poll.
     #[inline(always)]
-    pub fn end_round(&mut self) -> (usize, usize) {
+    pub fn end_round(&mut self) {
         // SAFETY: A reference may be read. (Volatile, so that the compiler counts down in memory,
         // by one instruction, and not in a register besides.)
         let left = unsafe { ptr::read_volatile(&self.left) };
-        let rest = left.wrapping_add(self.cut);
-        (ROUND.wrapping_sub(rest), self.seen.wrapping_sub(rest))
+        self.short = self.short.wrapping_add(left as usize);
+        self.left = left.wrapping_neg();
+    }
+
+    /// The polls that the round of the moment, or the one that has ended last, has made.
+    pub fn made(&self) -> usize {
+        let not_made = self.left.unsigned_abs().wrapping_add(self.cut);
+        ROUND.wrapping_sub(not_made as usize)
+    }
+
+    /// How many polls fewer than [`ROUND`] each were made, in all rounds since this was asked last:
+    /// who counts rounds need not count polls.
+    #[inline(always)]
+    pub fn take_short(&mut self) -> usize {
+        core::mem::take(&mut self.short)
     }
 
     /// Takes out what is next.

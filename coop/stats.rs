@@ -2,35 +2,13 @@
 
 //! Counters of a domain: written by its runner alone, read by anybody.
 
+pub use crate::counter::{CountDown, Counter};
+
+use crate::counter::COUNTS;
 use crate::sys::context::{cycles, ticks};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use kernel::prelude::*;
 use kernel::time::{Instant, Monotonic};
-
-/// Whether anything is counted and timed: not in a build with `STATS=0`, which is there to measure
-/// what that costs (`scripts/bench --stats`).
-pub(crate) const COUNTS: bool = cfg!(not(coop_no_stats));
-
-/// A counter with one writer at a time: a plain addition, no locked instruction.
-#[derive(Default)]
-pub struct Counter(AtomicU64);
-
-impl Counter {
-    /// Adds `n`. Only the runner of the domain may call this, or who alone counts there; otherwise
-    /// counts get lost.
-    #[inline]
-    pub(crate) fn add(&self, n: u64) {
-        if COUNTS {
-            self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
-        }
-    }
-
-    /// The value.
-    #[inline]
-    pub fn get(&self) -> u64 {
-        self.0.load(Relaxed)
-    }
-}
 
 /// Bytes of a coroutine's name that are kept after it is gone.
 const NAME_WORDS: usize = 4;
@@ -38,16 +16,23 @@ const NAME_WORDS: usize = 4;
 /// Ticks for which polls are watched one by one, after a round that took too long.
 const WATCH: u32 = 16;
 
-/// What a domain counts.
+/// What a domain counts; in each poll, what comes before `spawned`.
+#[repr(C)]
 pub struct Stats {
-    /// What [`polls`](Self::polls) counts, but for calls that were answered in place.
+    /// Calls whose caller ran the domain itself, from the request to the reply: one counter for
+    /// call, poll and all, in the one path where a second one would be felt.
+    pub inline_calls: CountDown,
+    /// Polls of a coroutine that was woken from outside, and the only one to be run: one counter for
+    /// wake-up and poll, where a second one would be felt.
+    pub(crate) singles: Counter,
+    /// What [`polls`](Self::polls) counts, but for calls that were answered in place and `singles`.
     pub(crate) queued_polls: Counter,
+    /// What [`wakes_remote`](Self::wakes_remote) counts, but for `singles`.
+    pub(crate) queued_wakes: Counter,
     /// Coroutines spawned.
     pub spawned: Counter,
     /// Coroutines that have ended.
     pub finished: Counter,
-    /// Wake-ups of coroutines from outside, first runs of those spawned from outside included.
-    pub wakes_remote: Counter,
     /// Times the home thread went to sleep.
     pub sleeps: Counter,
     /// Times the home thread woke up and found nothing to do.
@@ -58,9 +43,6 @@ pub struct Stats {
     pub(crate) queued_calls: Counter,
     /// Largest number of messages found in one ring.
     pub ring_high_water: AtomicU64,
-    /// Calls whose caller ran the domain itself, from the request to the reply: one counter for
-    /// call, poll and all, in the one path where a second one would be felt.
-    pub inline_calls: Counter,
     /// Times that a caller left work to the home thread.
     pub hand_overs: Counter,
     /// Callers that were answered while they slept, and woken at the end of the coroutine's poll.
@@ -95,13 +77,14 @@ impl Stats {
             queued_polls: Counter::default(),
             spawned: Counter::default(),
             finished: Counter::default(),
-            wakes_remote: Counter::default(),
+            singles: Counter::default(),
+            queued_wakes: Counter::default(),
             sleeps: Counter::default(),
             unproductive: Counter::default(),
             plain_posts: Counter::default(),
             queued_calls: Counter::default(),
             ring_high_water: AtomicU64::new(0),
-            inline_calls: Counter::default(),
+            inline_calls: CountDown::new(),
             hand_overs: Counter::default(),
             answered_together: Counter::default(),
             answer_batches: Counter::default(),
@@ -123,10 +106,11 @@ impl Stats {
     /// Time stamps cost as much as a poll, and even a look at the tick after each would be a twentieth
     /// of one. So a poll is timed if it is the only one of its batch, as most are in a domain that is
     /// not busy. Of a round of several polls it is found that a timer tick has passed: whenever one
-    /// of them has ended, or begins or ceases to yield, and after all. If there was but one poll since
-    /// the last look, it is named; else the one that [`overrun`](crate::overrun) has met, or, where it
+    /// of them has ended, or begins or ceases to yield, and after all. If it was the first of its
+    /// round, it is named; else the one that [`overrun`](crate::overrun) has met, or, where it
     /// has met nobody, rounds are of one poll each for [`WATCH`] ticks, and who does it again is named.
-    /// What takes less, in a busy domain, may go unnoticed.
+    /// What takes less, in a busy domain, may go unnoticed. Of calls that are answered in place, one of
+    /// [`CountDown::PERIOD`] is timed.
     #[inline]
     pub(crate) fn start_batch(&self) -> usize {
         if !COUNTS {
@@ -146,7 +130,7 @@ impl Stats {
     /// Whether polls are watched one by one. Runner only.
     #[inline(always)]
     pub(crate) fn is_watching(&self) -> bool {
-        self.watching.load(Relaxed) != 0
+        COUNTS && self.watching.load(Relaxed) != 0
     }
 
     /// `polls` polls have ended, and a tick has passed since `since`; returns the tick. If it was more
@@ -190,26 +174,12 @@ impl Stats {
         self.mark.store(now, Relaxed);
     }
 
-    /// Counts a call that is about to be answered in place; whether its poll is to be timed, as one
-    /// of 64 is.
-    #[inline(always)]
-    pub(crate) fn start_inline(&self) -> bool {
-        if !COUNTS {
-            return false;
-        }
-        self.inline_calls.add(1);
-        // SAFETY: Nobody else writes it. (Looked at where it is, rather than kept or read into a
-        // register: two instructions less.)
-        unsafe { self.inline_calls.0.as_ptr().read_volatile() % 64 == 0 }
-    }
-
     /// Nothing came of the call counted last but a poll, and, if `taken`, a request.
     pub(crate) fn not_inline(&self, taken: bool) {
         if !COUNTS {
             return;
         }
-        let calls = self.inline_calls.get();
-        self.inline_calls.0.store(calls.wrapping_sub(1), Relaxed);
+        self.inline_calls.take_back();
         self.queued_polls.add(1);
         self.queued_calls.add(u64::from(taken));
     }
@@ -219,7 +189,13 @@ impl Stats {
     pub fn polls(&self) -> u64 {
         self.queued_polls
             .get()
+            .wrapping_add(self.singles.get())
             .wrapping_add(self.inline_calls.get())
+    }
+
+    /// Wake-ups of coroutines from outside, first runs of those spawned from outside included.
+    pub fn wakes_remote(&self) -> u64 {
+        self.queued_wakes.get().wrapping_add(self.singles.get())
     }
 
     /// Requests received.
@@ -239,7 +215,7 @@ impl Stats {
     pub fn wakes_local(&self) -> u64 {
         self.queued_polls
             .get()
-            .saturating_sub(self.wakes_remote.get())
+            .saturating_sub(self.queued_wakes.get())
     }
 
     #[cold]
@@ -255,11 +231,20 @@ impl Stats {
         }
     }
 
-    /// Notes how full a ring was found. Runner only.
-    #[inline]
-    pub(crate) fn saw_in_ring(&self, messages: u64) {
-        if COUNTS && messages > self.ring_high_water.load(Relaxed) {
-            self.ring_high_water.store(messages, Relaxed);
+    /// Notes how full a ring was found, if it had more than one message. Runner only.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn saw_in_ring(&self, messages: usize) {
+        if COUNTS && messages as u64 > self.ring_high_water.load(Relaxed) {
+            self.ring_high_water.store(messages as u64, Relaxed);
+        }
+    }
+
+    /// A ring is used: it has one message at least. Senders; the runner may store more meanwhile.
+    #[cold]
+    pub(crate) fn ring_is_used(&self) {
+        if COUNTS {
+            self.ring_high_water.fetch_max(1, Relaxed);
         }
     }
 
@@ -280,26 +265,26 @@ impl Stats {
 impl kernel::fmt::Display for Stats {
     fn fmt(&self, f: &mut kernel::fmt::Formatter<'_>) -> kernel::fmt::Result {
         let counters = [
-            ("spawned", &self.spawned),
-            ("finished", &self.finished),
-            ("wakes_remote", &self.wakes_remote),
-            ("sleeps", &self.sleeps),
-            ("wakes_unproductive", &self.unproductive),
-            ("inline_calls", &self.inline_calls),
-            ("hand_overs", &self.hand_overs),
-            ("answered_together", &self.answered_together),
-            ("answer_batches", &self.answer_batches),
-            ("contended", &self.contended),
-            ("spin_hits", &self.spin_hits),
-            ("spin_misses", &self.spin_misses),
-            ("overruns", &self.overruns),
-            ("timer_interrupts", &self.timer_interrupts),
+            ("spawned", self.spawned.get()),
+            ("finished", self.finished.get()),
+            ("wakes_remote", self.wakes_remote()),
+            ("sleeps", self.sleeps.get()),
+            ("wakes_unproductive", self.unproductive.get()),
+            ("inline_calls", self.inline_calls.get()),
+            ("hand_overs", self.hand_overs.get()),
+            ("answered_together", self.answered_together.get()),
+            ("answer_batches", self.answer_batches.get()),
+            ("contended", self.contended.get()),
+            ("spin_hits", self.spin_hits.get()),
+            ("spin_misses", self.spin_misses.get()),
+            ("overruns", self.overruns.get()),
+            ("timer_interrupts", self.timer_interrupts.get()),
         ];
         writeln!(f, "polls {}", self.polls())?;
         writeln!(f, "calls {}", self.calls())?;
         writeln!(f, "wakes_local {}", self.wakes_local())?;
         for (name, counter) in counters {
-            writeln!(f, "{name} {}", counter.get())?;
+            writeln!(f, "{name} {counter}")?;
         }
         writeln!(f, "posts {}", self.posts())?;
         writeln!(f, "ring_high_water {}", self.ring_high_water.load(Relaxed))?;

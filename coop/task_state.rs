@@ -340,13 +340,14 @@ impl TaskState {
     /// One reference less; `true` if it was the last. Any context. One read-modify-write.
     #[inline]
     pub fn put(&self) -> bool {
-        let old = self.refs.fetch_sub(1, named("task.put", Ordering::Release));
-        if old >= SATURATED {
-            // Leak, rather than free what may be in use.
-            self.refs.store(SATURATED, Ordering::Relaxed);
+        // As a signed number: saturated ones are negative. The flags of the instruction will do.
+        if self.refs.fetch_sub(1, named("task.put", Ordering::Release)) as i32 > 1 {
             return false;
         }
-        if old != 1 {
+        // With the last reference gone, nobody changes it.
+        if self.refs.load(Ordering::Relaxed) != 0 {
+            // Leak, rather than free what may be in use.
+            self.refs.store(SATURATED, Ordering::Relaxed);
             return false;
         }
         // Pairs with the release of every other `put`.

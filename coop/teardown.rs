@@ -29,6 +29,11 @@ pub(crate) trait Ward: Send + Sync {
         false
     }
 
+    /// Whether it may still come to that.
+    fn may_be_orphaned(&self) -> bool {
+        false
+    }
+
     /// Drops what was left behind, a grace period after that was so. May sleep.
     fn bury(&self) {}
 }
@@ -44,13 +49,28 @@ pub(crate) struct Purge {
 impl Executor {
     /// Has `ward` told when the domain ends. Task context. `ENOMEM`, `ECANCELED`.
     pub(crate) fn tell_when_it_ends(&self, ward: Arc<dyn Ward>) -> Result {
+        self.forget_retired();
         let mut wards = self.wards.lock();
         // `tear_down` closes, then looks at the list under the lock.
         if self.is_closed() {
             return Err(self.end_error());
         }
-        wards.retain(|ward| !ward.is_retired());
         Ok(wards.push(ward, GFP_ATOMIC)?)
+    }
+
+    /// Lets go of those who need not know any more. Task context, sleeps: one that is dropped may be
+    /// large, and own anything, so that none is with the lock held.
+    fn forget_retired(&self) {
+        loop {
+            let retired = {
+                let mut wards = self.wards.lock();
+                let index = wards.iter().position(|ward| ward.is_retired());
+                index.and_then(|index| wards.remove(index).ok())
+            };
+            if retired.is_none() {
+                return;
+            }
+        }
     }
 
     /// The end: refuses new work, then drops all futures, those of the coroutines that ran first
@@ -61,6 +81,8 @@ impl Executor {
         self.tear_down(poisoned);
         self.end_errands();
         self.over.store(true, Release);
+        // The home thread has to know.
+        self.wanted.store(true, Release);
         self.ended.complete_all();
     }
 
@@ -108,6 +130,14 @@ impl Executor {
         if let Some(purge) = unsafe { request.as_ref() } {
             purge.done.complete_all();
         }
+        // A receiver that is elsewhere may be dropped where nobody can wait for its senders, when there
+        // is no home thread any more that could: nor need it then.
+        if self.wards.lock().iter().any(|ward| ward.may_be_orphaned()) {
+            context::wait_for_senders();
+        }
+        self.quiet.store(true, Release);
+        // Pairs with the fence in `Receiver::drop`: it sees this, or is seen here.
+        fence(SeqCst);
         self.bury();
         // Their code may be unloaded next.
         let wards = core::mem::take(&mut *self.wards.lock());
@@ -121,7 +151,6 @@ impl Executor {
     /// Drops all coroutines whose code belongs to `module`, which is about to go; waits until that
     /// is done. Task context, sleeps; one caller at a time (the registry's notifier).
     pub(crate) fn purge(&self, module: &GoingModule) {
-        self.wards.lock().retain(|ward| !ward.is_retired());
         pin_init::stack_pin_init!(let purge = pin_init!(Purge {
             module: ptr::from_ref(module),
             done <- Completion::new(),
@@ -132,10 +161,13 @@ impl Executor {
         // Pairs with the fence in `tear_down`: it sees the request, or we see that it has begun.
         fence(SeqCst);
         if self.is_closed() && self.purging.swap(ptr::null_mut(), AcqRel) == request {
-            return;
+            // The end has begun; whose destructors it is at is not known.
+            return self.ended.wait_for_completion();
         }
         self.wake_home();
         purge.done.wait_for_completion();
+        // The code of those that belonged to what was dropped goes, too.
+        self.forget_retired();
     }
 
     /// The home thread's part of [`purge`](Self::purge).

@@ -13,6 +13,7 @@
 //! else it asks for the time again and again). When the domain ends, its timers go with their futures.
 
 use crate::alarm::Missed;
+use crate::alone::Phase;
 use crate::sys::context::now_ns;
 use crate::sys::timer::{instant_at, ns_of};
 use crate::timers::Timer;
@@ -69,13 +70,14 @@ impl Future for Sleep {
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        if self.timer.is_over() {
+        let phase = self.timer.phase();
+        if phase == Phase::FIRED {
             return Poll::Ready(());
         }
         let over = match executor_of(cx.waker()) {
             // SAFETY: It polls with this, so we are the runner; who is polled is there.
             Some(executor) if executor.is_polling_with(cx) => unsafe {
-                self.project().timer.poll(&*executor.current())
+                self.project().timer.poll(phase, &*executor.current())
             },
             _ => self.poll_with_another(cx),
         };
@@ -95,7 +97,8 @@ impl Sleep {
         match header_of(cx.waker()) {
             // SAFETY: Inside of the domain, we are the runner.
             Some(header) if header.executor().is_inside() => unsafe {
-                self.project().timer.poll(header)
+                let phase = self.timer.phase();
+                self.project().timer.poll(phase, header)
             },
             _ => {
                 cx.waker().wake_by_ref();

@@ -281,7 +281,7 @@ impl OnTimer for Executor {
     #[inline(always)]
     fn on_timer(&self) {
         // There is one at a time.
-        self.stats.timer_interrupts.add(1);
+        self.stats().timer_interrupts.add(1);
         let Some((timer, due)) = self.timers.alone.take_timer() else {
             return self.take_slowly();
         };
@@ -381,20 +381,21 @@ impl Timer {
         unsafe { (*self.waiter.get()).as_ref() }.map(TaskRef::header)
     }
 
-    /// Whether its time has come, as far as is known.
+    /// What it is; it is over if it has `FIRED`.
     #[inline(always)]
-    pub(crate) fn is_over(&self) -> bool {
-        self.phase.get() == Phase::FIRED
+    pub(crate) fn phase(&self) -> Phase {
+        self.phase.get()
     }
 
-    /// Whether its time has come; if not, the coroutine of `header` will be woken then.
+    /// Whether its time has come; if not, the coroutine of `header` will be woken then. `phase` is
+    /// what it was just now.
     ///
     /// # Safety
     ///
     /// The caller is the runner of that coroutine's domain.
     #[inline]
-    pub(crate) unsafe fn poll(self: Pin<&mut Self>, header: &Header) -> bool {
-        if self.phase.get() != Phase::NEW {
+    pub(crate) unsafe fn poll(self: Pin<&mut Self>, phase: Phase, header: &Header) -> bool {
+        if phase != Phase::NEW {
             // SAFETY: Per the function's contract.
             return unsafe { self.into_ref().poll_again(header) };
         }

@@ -127,7 +127,7 @@ impl Executor {
         after.set(after.get() & !after::ANSWERED);
         // SAFETY: We are the runner. Waking calls no driver code, and changes the queue at most.
         let woken = unsafe { &mut (*self.local.get()).wakes }.take(WakeRef::wake);
-        self.stats.answer_batches.add(1);
-        self.stats.answered_together.add(woken as u64);
+        self.stats().answer_batches.add(1);
+        self.stats().answered_together.add(woken as u64);
     }
 }

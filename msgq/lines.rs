@@ -27,8 +27,6 @@ pub(super) struct ConsumerLine<T> {
     pub(super) head: AtomicUsize,
     /// Of a consumer that works without an end ([`Lines::pop`]).
     pub(super) window: UnsafeCell<Window<T>>,
-    /// Values that such a consumer knows of in the next lap.
-    pub(super) beyond: UnsafeCell<usize>,
     memory: Memory<T>,
     pub(super) claimed: AtomicBool,
 }
@@ -105,7 +103,6 @@ impl<T> Lines<T> {
             consumer: ConsumerLine {
                 head: AtomicUsize::new(0),
                 window: UnsafeCell::new(Window { limit: 0, base }),
-                beyond: UnsafeCell::new(0),
                 memory,
                 claimed: AtomicBool::new(false),
             },
@@ -204,11 +201,10 @@ impl<T> Lines<T> {
     #[inline]
     pub(super) unsafe fn leave_consumer(&self, at: Stand<T>) {
         self.release(at.position);
-        // SAFETY: By the caller's promise.
-        unsafe {
-            self.consumer.window.with_mut(|window| *window = at.into());
-            self.consumer.beyond.with_mut(|beyond| *beyond = 0);
-        }
+        self.consumer
+            .window
+            // SAFETY: By the caller's promise.
+            .with_mut(|window| unsafe { *window = at.into() });
         // Pairs with the `ring.claim` of the next consumer.
         self.consumer
             .claimed

@@ -186,6 +186,19 @@ impl<T> Lines<T> {
     /// once the value has been taken in another way (a second `First` of the same value).
     #[inline(always)]
     pub unsafe fn first(&self) -> Option<First<'_, T>> {
+        // SAFETY: By the caller's promise.
+        unsafe { self.first_noting(|_| ()) }
+    }
+
+    /// [`first`](Self::first), which also calls `note` with the number of values in the ring whenever
+    /// it looks how far the producer has come and finds more than one: so with the largest number
+    /// that the consumer ever knows of, unless that is one.
+    ///
+    /// # Safety
+    ///
+    /// As for [`first`](Self::first).
+    #[inline(always)]
+    pub unsafe fn first_noting(&self, note: impl FnOnce(usize)) -> Option<First<'_, T>> {
         let line = &self.consumer;
         let head = line.head.load(Ordering::Relaxed);
         line.window.with_mut(|window| {
@@ -194,7 +207,12 @@ impl<T> Lines<T> {
             let mut at = window.at(head);
             if at.is_empty() {
                 let tail = self.published();
-                if ahead(tail, head) {
+                if tail == head {
+                    return None;
+                }
+                // One comparison for both: is there one, are there more?
+                let next = head.wrapping_add(1);
+                if tail == next || ahead(tail, next) {
                     window.limit = tail;
                     at.limit = tail;
                 } else {
@@ -202,6 +220,9 @@ impl<T> Lines<T> {
                     if at.is_empty() {
                         return None;
                     }
+                }
+                if tail != next {
+                    note(self.consumer_memory().between(head, tail));
                 }
             }
             Some(First {
@@ -212,22 +233,16 @@ impl<T> Lines<T> {
         })
     }
 
-    /// Renews the window of a consumer without an end, by a `tail` that is not in its lap or not
-    /// ahead.
+    /// Renews the window of a consumer without an end, by a `tail` that is not in its lap.
     #[cold]
     #[inline(never)]
     fn turn(&self, window: &mut Window<T>, before: Stand<T>, tail: usize) -> Stand<T> {
-        let memory = self.consumer_memory();
-        let at = memory.full(before, tail);
+        let at = self.consumer_memory().full(before, tail);
         // INVARIANT: The position of the window is the released one.
         *window = at.into();
         if at.position != before.position {
             self.release(at.position);
         }
-        self.consumer.beyond.with_mut(|beyond| {
-            // SAFETY: As for the window, which we were given.
-            unsafe { *beyond = memory.between(at.limit, tail) }
-        });
         at
     }
 
@@ -331,14 +346,6 @@ pub struct First<'a, T> {
 }
 
 impl<T> First<'_, T> {
-    /// Number of values that are known to be in the ring, this one included; there may be more.
-    #[inline(always)]
-    pub fn waiting(&self) -> usize {
-        // SAFETY: By the type invariants we are the only consumer.
-        let beyond = self.lines.consumer.beyond.with(|beyond| unsafe { *beyond });
-        self.at.len().wrapping_add(beyond)
-    }
-
     /// Lets `look` see the value.
     #[inline(always)]
     pub fn with<R>(&self, look: impl FnOnce(&T) -> R) -> R {

@@ -165,6 +165,18 @@ pub fn cycles() -> u64 {
     percpu::cycles()
 }
 
+/// Takes 1 from the lower 16 bits of the word `OFFSET` bytes behind `base`, and leaves the others as
+/// they are; whether that was below 0. Any context; two instructions on x86-64.
+///
+/// # Safety
+///
+/// There is an `AtomicU64`, and nobody else changes it meanwhile.
+#[inline(always)]
+pub unsafe fn count_down<const OFFSET: isize>(base: *const u8) -> bool {
+    // SAFETY: Per the function's contract.
+    unsafe { percpu::count_down::<OFFSET>(base) }
+}
+
 /// Lets other threads of this CPU run if the kernel wants that. Task context.
 pub fn cond_resched() {
     // SAFETY: The callers are in task context and may sleep.

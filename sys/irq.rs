@@ -9,7 +9,7 @@
 
 use core::marker::PhantomData;
 use kernel::bindings;
-use kernel::ffi::{c_int, c_uint, c_ulong, c_void};
+use kernel::ffi::{c_char, c_int, c_uint, c_ulong, c_void};
 use kernel::irq::IrqReturn;
 use kernel::prelude::*;
 
@@ -35,15 +35,16 @@ impl<'a, H: Handler> Line<'a, H> {
     ///
     /// # Safety
     ///
-    /// `irq` stays the number of the caller's interrupt for `'a`, and the line is dropped, not
-    /// leaked, before `'a` ends or `H`'s code goes.
-    pub unsafe fn request(irq: u32, shared: bool, name: &'static CStr, handler: H) -> Result<Self> {
+    /// `irq` stays the number of the caller's interrupt for `'a`, `name` stays a C string for as
+    /// long, and the line is dropped, not leaked, before `'a` ends or `H`'s code goes.
+    pub unsafe fn request(irq: u32, shared: bool, name: *const c_char, handler: H) -> Result<Self> {
         let handler = KBox::pin(handler, GFP_KERNEL)?;
         let cookie = core::ptr::from_ref(&*handler).cast_mut().cast::<c_void>();
         let flags = if shared { bindings::IRQF_SHARED } else { 0 } as c_ulong;
-        // SAFETY: `cookie` is what `entry::<H>` expects, and lives until the line is freed.
+        // SAFETY: `cookie` is what `entry::<H>` expects, and lives until the line is freed, as does
+        // `name`.
         kernel::error::to_result(unsafe {
-            bindings::request_irq(irq, Some(Self::entry), flags, name.as_char_ptr(), cookie)
+            bindings::request_irq(irq, Some(Self::entry), flags, name, cookie)
         })?;
         // INVARIANT: Just registered.
         Ok(Line {

@@ -331,6 +331,39 @@ pub(super) fn cycles() -> u64 {
     }
 }
 
+/// See [`super::context::count_down`].
+///
+/// # Safety
+///
+/// As there.
+#[inline(always)]
+pub(super) unsafe fn count_down<const OFFSET: isize>(base: *const u8) -> bool {
+    #[cfg(CONFIG_X86_64)]
+    // The compiler has no way to use the flags that a change of memory leaves, if others may read it.
+    // SAFETY: Changes two bytes of the word, by one store.
+    unsafe {
+        core::arch::asm!(
+            "sub word ptr [{} + {}], 1",
+            "js {}",
+            in(reg) base,
+            const OFFSET,
+            label { return true },
+            options(nostack)
+        );
+        false
+    }
+    #[cfg(not(CONFIG_X86_64))]
+    {
+        use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+        // SAFETY: Per the function's contract.
+        let word = unsafe { &*base.wrapping_offset(OFFSET).cast::<AtomicU64>() };
+        let before = word.load(Relaxed);
+        let left = (before as u16).wrapping_sub(1);
+        word.store(before & !0xffff | u64::from(left), Relaxed);
+        (left as i16) < 0
+    }
+}
+
 #[cfg(all(CONFIG_X86_64, CONFIG_SMP, not(any(CONFIG_PREEMPT_RT, CONFIG_UML))))]
 mod x86 {
     use core::arch::asm;

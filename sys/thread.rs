@@ -316,11 +316,12 @@ fn is_killed() -> bool {
 #[inline]
 pub fn park_unless(ready: impl FnOnce() -> bool) {
     set_state(bindings::TASK_IDLE);
-    if !ready() {
-        // SAFETY: The callers are in task context and may sleep.
-        unsafe { bindings::schedule() };
+    if ready() {
+        return set_running();
     }
-    set_running();
+    // SAFETY: The callers are in task context and may sleep.
+    unsafe { bindings::schedule() };
+    // Awake, so with the state set back.
 }
 
 /// Sleeps until the next timer tick. Task context.

@@ -13,9 +13,9 @@ use kernel::time::Delta;
 
 type Firmware = Caller<u32, u32>;
 
-/// Asks up to `tries` times; waits 2 ms, then 4, then 8, … for each answer.
+/// Asks up to `tries` times; waits 20 ms, then 40, then 80, … for each answer.
 async fn ask_again(firmware: &Firmware, question: u32, tries: u32) -> Result<u32> {
-    let mut patience = 2;
+    let mut patience = 20;
     for _ in 0..tries {
         match timeout(Delta::from_millis(patience), firmware.ask(question)).await {
             Err(ETIMEDOUT) => patience = patience.saturating_mul(2),

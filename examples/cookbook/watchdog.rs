@@ -55,7 +55,7 @@ pub(crate) fn run(module: &'static ThisModule) -> Result {
         // The watchdog. After many signs of life in a row it is content, for the sake of the test.
         let (mut restarts, mut signs) = (0, 0);
         while signs < 10 {
-            match timeout(Delta::from_millis(50), device.alive.notified()).await {
+            match timeout(Delta::from_millis(200), device.alive.notified()).await {
                 Ok(heard) => {
                     heard?;
                     signs += 1;

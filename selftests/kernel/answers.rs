@@ -6,9 +6,13 @@
 use crate::harness::*;
 use crate::sys::{self, eventually, Worker};
 use coop_domain::prelude::*;
+use core::future::{poll_fn, Future};
+use core::pin::Pin;
 use core::sync::atomic::{AtomicU32, Ordering::*};
+use core::task::Poll;
 use kernel::prelude::*;
 use kernel::sync::Arc;
+use kernel::time::Delta;
 
 pub(crate) const TESTS: &[Test] = &[
     ("answers.of_one_poll_wake_together", together),
@@ -18,6 +22,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("answers.of_a_poll_in_place", in_place),
     ("answers.callers_go_meanwhile", callers_go),
     ("answers.from_destructors", destructors),
+    ("answers.that_nobody_takes_any_more", not_taken),
 ];
 
 type Caller32 = Caller<u32, Counted>;
@@ -324,5 +329,46 @@ fn destructors(log: &mut Log) -> Result {
             check_eq!(log, thread.join(LONG), Some(Ok(how + 1)));
         }
     }
+    Ok(())
+}
+
+/// Invariant 2: the answer is in place already when its caller gives up: it is dropped, once, and its
+/// slot is free for the next one.
+fn not_taken(log: &mut Log) -> Result {
+    // More than there are slots.
+    const TIMES: u32 = 80;
+    let (home, away) = (domain(c"answers")?, domain(c"callers")?);
+    let (tx, mut rx) = home.call_mailbox::<u32, Counted>()?;
+    let (count, go, placed) = (count()?, signal()?, signal()?);
+    let (c, g, p) = (count.clone(), go.clone(), placed.clone());
+    let server = home.spawn(c"server", async move {
+        let mut accepted = 0;
+        while let Some(request) = rx.recv().await {
+            let (q, reply) = request.into_parts();
+            g.wait().await;
+            accepted += u32::from(reply.send(Counted::new(&c, q)).is_ok());
+            p.signal();
+        }
+        accepted
+    })?;
+    let last = run(&away, async move {
+        for q in 0..TIMES {
+            let mut ask = tx.ask(q);
+            let asked = poll_fn(|cx| Poll::Ready(Pin::new(&mut ask).poll(cx).is_pending())).await;
+            if !asked {
+                return Err(EALREADY);
+            }
+            go.signal();
+            placed.wait().await;
+            drop(ask);
+        }
+        go.signal();
+        timeout(Delta::from_millis(LONG.into()), tx.ask(TIMES))
+            .await?
+            .map(|r| r.value)
+    })?;
+    check_eq!(log, last, Ok(TIMES));
+    check_eq!(log, join(server)?, Ok(TIMES + 1));
+    check!(log, count.is_even(), "{count:?}");
     Ok(())
 }

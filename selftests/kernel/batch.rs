@@ -144,7 +144,7 @@ fn one_wake_up(log: &mut Log) -> Result {
     };
     domain.spawn(c"takes", taker)?.detach();
     settle(&domain)?;
-    let read = || (domain.stats().wakes_remote.get(), domain.stats().polls());
+    let read = || (domain.stats().wakes_remote(), domain.stats().polls());
     for at in [Where::Task, Where::Softirq, Where::HardIrq] {
         let before = read();
         let arrived = trace.len() + 32;

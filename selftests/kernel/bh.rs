@@ -410,8 +410,8 @@ fn preempted(log: &mut Log) -> Result {
         .build()?;
     let (tx, seen) = watcher(&domain)?;
     let cell = Arc::new(domain.cell(0u32), GFP_KERNEL)?;
-    let stop = flag()?;
-    let (c, s) = (cell.clone(), stop.clone());
+    let (stop, begun) = (flag()?, flag()?);
+    let (c, s, b) = (cell.clone(), stop.clone(), begun.clone());
     let slow = Worker::start(Some(cpu), move || {
         sys::become_nice();
         let mut entered = 0u32;
@@ -424,10 +424,14 @@ fn preempted(log: &mut Log) -> Result {
                 .is_ok()
             });
             entered += u32::from(done);
+            if done {
+                b.set();
+            }
             sys::cond_resched();
         }
         entered
     })?;
+    check!(log, begun.wait());
     let t = tx.clone();
     let urgent = Worker::start(Some(cpu), move || {
         sys::become_fifo();

@@ -71,19 +71,17 @@ async fn take_all(mut rx: Receiver<Message>, taken: Arc<Taken>, words: Arc<Domai
     }
 }
 
-/// Enters from a thread and from softirqs of a CPU until stopped; how often that went well.
-fn enter_from(cpu: u32, words: &DomainCell<Words>, stop: &Flag) -> u64 {
+/// Enters from a thread and from softirqs of a CPU, some times; how often that went well.
+fn enter_from(cpu: u32, words: &DomainCell<Words>) -> u64 {
     let mut entered = 0;
-    while !stop.is_set() {
-        for (at, cpu) in [(Where::BhOff, sys::cpu()), (Where::Softirq, cpu)] {
-            sys::run_in_on(at, cpu, || {
-                for _ in 0..64 {
-                    entered += u64::from(words.enter(Words::bump).is_ok());
-                }
-            });
-        }
-        sys::cond_resched();
+    for (at, cpu) in [(Where::BhOff, sys::cpu()), (Where::Softirq, cpu)] {
+        sys::run_in_on(at, cpu, || {
+            for _ in 0..64 {
+                entered += u64::from(words.enter(Words::bump).is_ok());
+            }
+        });
     }
+    sys::cond_resched();
     entered
 }
 
@@ -124,11 +122,18 @@ fn millions(log: &mut Log) -> Result {
     let mut others = KVec::new();
     for cpu in 0..sys::cpus() {
         let (w, s) = (words.clone(), stop.clone());
-        let enters = Worker::start(Some(cpu), move || Ok(enter_from(other(cpu), &w, &s)))?;
+        // Each at least once: they may not have been run until the others are done.
+        let enters = Worker::start(Some(cpu), move || {
+            let mut n = 0;
+            while !s.is_set() || n == 0 && !sys::should_stop() {
+                n += enter_from(other(cpu), &w);
+            }
+            Ok(n)
+        })?;
         let (c, s) = (caller.clone(), stop.clone());
         let calls = Worker::start(Some(cpu), move || -> Result<u64> {
             let mut n = 0;
-            while !s.is_set() {
+            while !s.is_set() || n == 0 {
                 if c.call(n)? != n + 1 {
                     return Err(EINVAL);
                 }
@@ -150,6 +155,9 @@ fn millions(log: &mut Log) -> Result {
         "{} of {total}",
         taken.total.load(Relaxed)
     );
+    // Nobody but those who enter is in the callers' way any more.
+    let inline = || domain.stats().inline_calls.get() > 0;
+    check!(log, eventually(LONG, inline), "no caller runs the domain");
     stop.set();
     let mut changes = total;
     for thread in others {
@@ -164,8 +172,6 @@ fn millions(log: &mut Log) -> Result {
         words.with(|w| (w.torn, w.words[0], w.words[7]))
     })?;
     check_eq!(log, found, Ok((0, changes, changes)));
-    let stats = domain.stats();
-    check!(log, stats.inline_calls.get() > 0);
     Ok(())
 }
 
@@ -186,21 +192,26 @@ fn ping_pong(log: &mut Log) -> Result {
     domain.spawn(c"taker", taker)?.detach();
     let cell = Arc::new(domain.cell(Words::default()), GFP_KERNEL)?;
     let stop = flag()?;
-    let (c, s) = (cell.clone(), stop.clone());
+    let (c, s, begun) = (cell.clone(), stop.clone(), flag()?);
+    let b = begun.clone();
     let cpu = sys::cpu();
     let enters = Worker::start(Some(other(cpu)), move || {
         let mut n = 0u64;
-        while !s.is_set() {
+        while !s.is_set() && !sys::should_stop() {
             sys::run_in(Where::BhOff, || {
                 for _ in 0..32 {
                     n += u64::from(c.enter(Words::bump).is_ok());
                 }
             });
+            if n > 0 {
+                b.set();
+            }
             sys::cond_resched();
         }
         n
     })?;
     sys::move_to(cpu)?;
+    check!(log, begun.wait());
     for i in 1..=EACH {
         // What the home thread is to run, now and then.
         let at = if i % 64 == 0 {
@@ -226,7 +237,7 @@ fn ping_pong(log: &mut Log) -> Result {
         }
     }
     stop.set();
-    check!(log, enters.join(LONG).is_some_and(|n| n > 0));
+    check!(log, enters.join(LONG).is_some());
     check_eq!(log, seen.load(Acquire), EACH);
     Ok(())
 }
@@ -274,7 +285,9 @@ fn ends(log: &mut Log) -> Result {
         for cpu in 0..sys::cpus() {
             let (c, s) = (cell.clone(), stop.clone());
             let thread = Worker::start(Some(cpu), move || {
-                enter_from(other(cpu), &c, &s);
+                while !s.is_set() && !sys::should_stop() {
+                    enter_from(other(cpu), &c);
+                }
                 true
             })?;
             threads.push(thread, GFP_KERNEL)?;

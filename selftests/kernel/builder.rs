@@ -14,6 +14,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("builder.names_are_unique", names),
     ("builder.cpu_is_kept", cpu_is_kept),
     ("builder.policy", policy),
+    ("builder.large_mailboxes_come_and_go", large_mailboxes),
 ];
 
 fn wrong_values(log: &mut Log) -> Result {
@@ -94,5 +95,24 @@ fn policy(log: &mut Log) -> Result {
         (bindings::SCHED_NORMAL, 19)
     );
     check_eq!(log, seen(Policy::Fifo)?.0, bindings::SCHED_FIFO);
+    Ok(())
+}
+
+/// One too large for `kmalloc` sleeps when it is freed: the next one that is made does that for those
+/// that have gone (and a kernel that checks such things would complain if it held a spinlock).
+fn large_mailboxes(log: &mut Log) -> Result {
+    let domain = domain(c"builder")?;
+    let large = Capacity {
+        task: 1 << 18,
+        softirq: 0,
+        hardirq: 0,
+    };
+    for i in 0..3 {
+        let (tx, mut rx) = domain.mailbox_with::<[u64; 2]>(large)?;
+        check!(log, tx.try_post([i, i]).is_ok());
+        check_eq!(log, rx.try_recv(), Some([i, i]));
+        drop(rx);
+        drop(tx);
+    }
     Ok(())
 }

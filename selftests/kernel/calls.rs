@@ -9,6 +9,7 @@ use coop_domain::prelude::*;
 use core::sync::atomic::{AtomicU32, Ordering::*};
 use kernel::prelude::*;
 use kernel::sync::Arc;
+use kernel::time::Delta;
 
 pub(crate) const TESTS: &[Test] = &[
     ("calls.answers_reach_their_callers", answers),
@@ -162,7 +163,8 @@ fn killed_while_worked_on(log: &mut Log) -> Result {
 }
 
 /// Invariant 2: an answer that was accepted is not lost to a kill that comes after it, before the
-/// caller had time to look: a real-time thread keeps it from running meanwhile.
+/// caller had time to look: a thread that cannot be preempted has its CPU meanwhile. (A real-time
+/// thread would leave it a twentieth of a second in each.)
 fn killed_after_the_answer(log: &mut Log) -> Result {
     if sys::cpus() < 2 {
         return Ok(());
@@ -186,10 +188,12 @@ fn killed_after_the_answer(log: &mut Log) -> Result {
     let (s, r) = (stop.clone(), running.clone());
     let hog = Worker::start(Some(0), move || {
         sys::become_fifo();
-        r.set();
-        while !s.is_set() && !sys::should_stop() {
-            core::hint::spin_loop();
-        }
+        sys::run_in(Where::PreemptOff, || {
+            r.set();
+            while !s.is_set() && !sys::should_stop() {
+                core::hint::spin_loop();
+            }
+        });
     })?;
     check!(log, running.wait());
     go.signal();
@@ -330,62 +334,82 @@ fn timed_out_while_worked_on(log: &mut Log) -> Result {
     Ok(())
 }
 
-/// Invariants 2 and 7: callers give up at about the time of the answer, thousands of times: an
-/// answer is either the caller's or comes back, and is dropped once.
+/// Invariants 2 and 7: callers give up at about the time of the answer, again and again: an answer is
+/// either the caller's or comes back, and is dropped once.
+///
+/// A request says for how long the answer is to be put off. Who was answered asks for more the next
+/// time, who gave up for less: so both happen, whatever a caller's patience comes to on this machine,
+/// and more and more at the same time.
 fn giving_up_races(log: &mut Log) -> Result {
-    const EACH: u32 = 400;
+    const TIMES: u32 = 50;
+    const MOST: u32 = 2_000;
     let domain = domain(c"calls")?;
-    let (tx, mut rx, count) = calls(&domain)?;
-    let c = count.clone();
-    let server = domain.spawn(c"server", async move {
-        let (mut accepted, mut returned) = (0, 0);
-        while let Some(request) = rx.recv().await {
-            let (q, reply) = request.into_parts();
-            // About the callers' patience, which is a jiffy or two.
-            sys::busy(q % 8 * 500);
-            match reply.send(Counted::new(&c, q)) {
-                Ok(()) => accepted += 1,
-                Err(_) => returned += 1,
-            }
-        }
-        (accepted, returned)
-    })?;
-    let mut threads = KVec::new();
+    let count = count()?;
+    let (mut threads, mut servers) = (KVec::new(), KVec::new());
     for n in 0..3 {
-        let tx = tx.clone();
-        let thread = Worker::start(Some(n % sys::cpus()), move || {
-            let (mut got, mut gave_up) = (0, 0);
-            for i in 0..EACH {
-                match tx.call_timeout(i, 1) {
-                    Ok(r) if r.value == i => got += 1,
-                    Err(e) if e == ETIMEDOUT => gave_up += 1,
-                    _ => break,
+        let (tx, mut rx) = domain.call_mailbox::<u32, Counted>()?;
+        let c = count.clone();
+        let server = domain.spawn(c"server", async move {
+            let (mut accepted, mut returned) = (0, 0);
+            while let Some(request) = rx.recv().await {
+                let (put_off, reply) = request.into_parts();
+                sleep(Delta::from_micros(i64::from(put_off))).await;
+                match reply.send(Counted::new(&c, put_off)) {
+                    Ok(()) => accepted += 1,
+                    Err(_) => returned += 1,
                 }
             }
-            (got, gave_up)
+            (accepted, returned)
+        })?;
+        servers.push(server, GFP_KERNEL)?;
+        let thread = Worker::start(Some(n % sys::cpus()), move || {
+            let (mut got, mut gave_up, mut put_off) = (0, 0, 0u32);
+            for _ in 0..MOST {
+                match tx.call_timeout(put_off, 1) {
+                    Ok(r) if r.value == put_off => {
+                        got += 1;
+                        put_off += if gave_up == 0 { 1_000 } else { 20 + n * 10 };
+                    }
+                    Err(e) if e == ETIMEDOUT => {
+                        gave_up += 1;
+                        put_off = put_off.saturating_sub(50);
+                    }
+                    _ => return None,
+                }
+                if got >= TIMES && gave_up >= TIMES {
+                    break;
+                }
+            }
+            Some((got, gave_up))
         })?;
         threads.push(thread, GFP_KERNEL)?;
     }
-    drop(tx);
     let (mut got, mut gave_up) = (0, 0);
     for thread in threads {
-        let (g, u) = thread.join(3 * LONG).ok_or(ETIME)?;
+        let Some(Some((g, u))) = thread.join(6 * LONG) else {
+            log.line(format_args!("a caller got a wrong answer, or none"));
+            return Err(EIO);
+        };
+        check!(
+            log,
+            g >= TIMES && u >= TIMES,
+            "no race: {g} answered, {u} gave up"
+        );
         (got, gave_up) = (got + g, gave_up + u);
     }
-    let (accepted, returned) = join(server)??;
-    check_eq!(log, got + gave_up, 3 * EACH);
-    check!(
-        log,
-        got > 0 && gave_up > 0,
-        "no race: {got} answered, {gave_up} gave up"
-    );
+    let (mut accepted, mut returned) = (0, 0);
+    for server in servers {
+        let (a, r) = join(server)??;
+        (accepted, returned) = (accepted + a, returned + r);
+    }
     // An answer can be in place when the patience ends: then nobody takes it, but it is dropped.
     check!(
         log,
         accepted >= got,
         "{accepted} answers accepted, {got} taken"
     );
-    check!(log, accepted + returned <= 3 * EACH);
+    // Requests can be given up before they are received.
+    check!(log, accepted + returned <= got + gave_up);
     check!(log, count.is_even(), "{count:?}");
     Ok(())
 }

@@ -34,6 +34,10 @@ module! {
             default: 0,
             description: "Leave coroutines behind in the domain of coop_test.ko",
         },
+        slow: u32 {
+            default: 0,
+            description: "Milliseconds that the destructors of these take",
+        },
     },
 }
 
@@ -42,20 +46,33 @@ fn owner() -> &'static ThisModule {
     this_module::<Cycle>()
 }
 
+/// A message of this module's own.
+struct Mine;
+
 /// Coroutines in a domain of another module, which nobody ends before this one goes: one that
-/// waits, one that always runs, and many that are new when the module goes.
+/// waits, with both ends of a mailbox, one that always runs, and many that are new when the module
+/// goes.
 fn lodge(count: u32) -> Result {
     extern "C" {
         fn coop_cycle_lodge() -> *mut c_void;
     }
     // SAFETY: No precondition.
-    let handle = unsafe { coop_cycle_lodge() }.cast::<Handle>();
-    // SAFETY: Null, or a handle that is there as long as `coop_test.ko` is not told to end.
-    let handle = unsafe { handle.as_ref() }.ok_or(ENOENT)?;
+    let domain = unsafe { coop_cycle_lodge() }.cast::<Domain>();
+    // SAFETY: Null, or a domain that is there as long as `coop_test.ko` is not told to end.
+    let domain = unsafe { domain.as_ref() }.ok_or(ENOENT)?;
+    let slow = module_parameters::slow.value();
     for i in 0..count {
-        let left = harness::on_drop(move || pr_info!("lodger {i} is dropped\n"));
+        let left = harness::on_drop(move || {
+            pr_info!("lodger {i} is dropped\n");
+            sys::sleep_ms(slow);
+        });
+        let mailbox = if i == 0 {
+            Some(domain.mailbox::<Mine>()?)
+        } else {
+            None
+        };
         let lodger = async move {
-            let _left = left;
+            let (_left, _mailbox) = (left, mailbox);
             if i == 1 {
                 loop {
                     yield_now().await;
@@ -63,7 +80,7 @@ fn lodge(count: u32) -> Result {
             }
             harness::forever().await;
         };
-        handle.spawn(c"lodger", lodger)?.detach();
+        domain.spawn(c"lodger", lodger)?.detach();
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 //! Groups of coroutines end, or are cancelled, as one.
 
 use crate::harness::*;
+use crate::sync::turns;
 use coop_domain::prelude::*;
 use core::sync::atomic::{AtomicU32, Ordering::*};
 use kernel::prelude::*;
@@ -10,6 +11,8 @@ use kernel::sync::Arc;
 
 pub(crate) const TESTS: &[Test] = &[
     ("group.waits_for_all", waits_for_all),
+    ("group.wait_tells_of_an_abort", tells_of_an_abort),
+    ("group.wait_goes_on", wait_goes_on),
     ("group.cancels_all", cancels_all),
     ("group.drop_aborts", drop_aborts),
     ("group.drop_detaches_if_asked", drop_detaches),
@@ -37,6 +40,39 @@ fn waits_for_all(log: &mut Log) -> Result {
     })?;
     check_eq!(log, result, Ok(()));
     trace.is(log, &[1, 2, 3, 9])
+}
+
+fn tells_of_an_abort(log: &mut Log) -> Result {
+    let domain = domain(c"group")?;
+    let handle = domain.handle();
+    let result = run(&domain, async move {
+        let mut group = Group::new(&handle);
+        group.spawn(c"ends", async {})?;
+        group.spawn(c"waits", forever())?;
+        yield_now().await;
+        group.abort();
+        group.wait().await
+    })?;
+    check_eq!(log, result, Err(ECANCELED));
+    Ok(())
+}
+
+/// Cancel-safe: a wait that is dropped has not lost what it had learned.
+fn wait_goes_on(log: &mut Log) -> Result {
+    let domain = domain(c"group")?;
+    let (handle, go) = (domain.handle(), signal()?);
+    let result = run(&domain, async move {
+        let mut group = Group::new(&handle);
+        group.spawn(c"ends", async {})?;
+        let g = go.clone();
+        group.spawn(c"ends later", async move { g.wait().await })?;
+        // It has seen the first one end when the second one keeps it waiting.
+        let lost = select_biased(group.wait(), turns()).await;
+        go.signal();
+        Ok::<_, Error>((matches!(lost, Either::Second(())), group.wait().await))
+    })??;
+    check_eq!(log, result, (true, Ok(())));
+    Ok(())
 }
 
 /// When `cancel` is over, nothing of theirs is left.
@@ -96,26 +132,30 @@ fn drop_detaches(log: &mut Log) -> Result {
     Ok(())
 }
 
+/// When `restart` is over, nothing of the old one is left.
 fn restarts(log: &mut Log) -> Result {
     let domain = domain(c"group")?;
     let (handle, starts) = (domain.handle(), Arc::new(AtomicU32::new(0), GFP_KERNEL)?);
-    let s = starts.clone();
+    let (s, count) = (starts.clone(), count()?);
     let result = run(&domain, async move {
         let mut group = Group::new(&handle);
+        let c = count.clone();
         group.spawn_restartable(c"service", move || {
-            let s = s.clone();
+            let (s, owned) = (s.clone(), Counted::new(&c, 1));
             async move {
+                let _owned = owned;
                 s.fetch_add(1, Relaxed);
                 forever().await;
             }
         })?;
         yield_now().await;
         group.restart(c"service").await?;
+        let gone = count.dropped();
         yield_now().await;
         let missing = group.restart(c"nobody").await;
-        Ok::<_, Error>((group.running(), missing))
+        Ok::<_, Error>((gone, group.running(), missing))
     })??;
-    check_eq!(log, result, (1, Err(ENOENT)));
+    check_eq!(log, result, (1, 1, Err(ENOENT)));
     check_eq!(log, starts.load(Relaxed), 2);
     Ok(())
 }

@@ -2,8 +2,9 @@
 
 //! What the tests have in common: checks that say what they found, traces, counted values.
 
-use crate::sys::{self, eventually, Where};
+use crate::sys::{self, eventually, Where, Worker};
 use coop_domain::prelude::*;
+use core::cell::UnsafeCell;
 use core::future::Future;
 use core::pin::Pin;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::*};
@@ -15,8 +16,9 @@ use kernel::sync::{new_mutex, Arc, Mutex};
 mod held;
 pub(crate) use held::Held;
 
-/// Long enough for anything that is to happen at all, on a slow machine.
-pub(crate) const LONG: u32 = 20_000;
+/// Long enough for anything that is to happen at all, on a slow machine with other things to do:
+/// thousands of steps, too, each of which waits for a virtual CPU to be run.
+pub(crate) const LONG: u32 = 60_000;
 
 /// What a test has to say.
 pub(crate) struct Log(KVec<u8>);
@@ -104,26 +106,56 @@ pub(crate) fn run<T: Send + 'static>(
     domain: &Domain,
     future: impl Future<Output = T> + Send + 'static,
 ) -> Result<T> {
-    // Nothing in a value is pinned once it is moved out.
-    struct Moved<T>(T);
-    impl<T> Unpin for Moved<T> {}
-
-    let out = Arc::pin_init(new_mutex!(None), GFP_KERNEL)?;
+    let out = Arc::new(Outcome::new(), GFP_KERNEL)?;
     let inside = out.clone();
-    let done = flag()?;
-    let inside_done = done.clone();
     domain
         .spawn(c"run", async move {
             let value = future.await;
-            *inside.lock() = Some(Moved(value));
-            inside_done.set();
+            // SAFETY: Once.
+            unsafe { inside.put(value) };
         })?
         .detach();
-    if !done.wait() {
+    if !out.there.wait() {
         return Err(ETIME);
     }
-    let value = out.lock().take();
-    value.map(|v| v.0).ok_or(ETIME)
+    // SAFETY: Once, and it is there.
+    unsafe { out.take() }.ok_or(ETIME)
+}
+
+/// What a coroutine leaves to a thread: no lock, which a coroutine of a `Bh` domain could not take
+/// if it sleeps, nor, from softirqs, if it spins.
+struct Outcome<T> {
+    value: UnsafeCell<Option<T>>,
+    there: Flag,
+}
+
+// SAFETY: The value goes from one thread to another, before and after `there` is set.
+unsafe impl<T: Send> Sync for Outcome<T> {}
+
+impl<T> Outcome<T> {
+    const fn new() -> Self {
+        Outcome {
+            value: UnsafeCell::new(None),
+            there: Flag(AtomicBool::new(false)),
+        }
+    }
+
+    /// # Safety
+    ///
+    /// Called once.
+    unsafe fn put(&self, value: T) {
+        // SAFETY: Per the function's contract; nobody takes it before it is there.
+        unsafe { *self.value.get() = Some(value) };
+        self.there.set();
+    }
+
+    /// # Safety
+    ///
+    /// Called once, when `there` is set.
+    unsafe fn take(&self) -> Option<T> {
+        // SAFETY: Per the function's contract.
+        unsafe { (*self.value.get()).take() }
+    }
 }
 
 /// Waits until a coroutine has ended; whether it has.
@@ -137,13 +169,22 @@ pub(crate) fn join<T: Send + 'static>(handle: JoinHandle<T>) -> Result<Result<T>
     run(&other, handle)
 }
 
-/// Returns when the domain has nothing to do and its home thread sleeps.
+/// Returns when the domain has nothing to do and its home thread sleeps. Nobody else calls it then.
 pub(crate) fn settle(domain: &Domain) -> Result {
     // Twice: the first time may be counted by a thread that was about to sleep anyway.
     for _ in 0..2 {
         let before = domain.stats().sleeps.get();
-        run(domain, yield_now())?;
-        if !eventually(LONG, || domain.stats().sleeps.get() > before) {
+        let home = run(domain, async {
+            yield_now().await;
+            sys::me()
+        })?;
+        // What is counted is that it is about to sleep. It does not if a wake-up for what it has done
+        // by then comes late: ours, say, from a CPU that stood still.
+        let rests = || {
+            // SAFETY: The home thread, which the domain keeps.
+            domain.stats().sleeps.get() > before && unsafe { sys::is_asleep(home) }
+        };
+        if !eventually(LONG, rests) {
             return Err(ETIME);
         }
     }
@@ -159,6 +200,11 @@ pub(crate) fn flag() -> Result<Arc<Flag>> {
 }
 
 impl Flag {
+    /// One that does not.
+    pub(crate) const fn never() -> Self {
+        Flag(AtomicBool::new(false))
+    }
+
     /// It happens. Any context.
     pub(crate) fn set(&self) {
         self.0.store(true, Release);
@@ -293,6 +339,57 @@ impl<F: FnOnce()> Drop for OnDrop<F> {
             f();
         }
     }
+}
+
+/// A thread of `cpu`, of the lowest real-time priority, that keeps it busy, and counts its laps.
+pub(crate) struct Hog {
+    pub(crate) laps: Arc<AtomicUsize>,
+    stop: Arc<Flag>,
+    thread: Worker<()>,
+}
+
+impl Hog {
+    /// Returns when it runs.
+    pub(crate) fn start(cpu: u32) -> Result<Self> {
+        let (laps, stop) = (Arc::new(AtomicUsize::new(0), GFP_KERNEL)?, flag()?);
+        let (l, s) = (laps.clone(), stop.clone());
+        let thread = Worker::start(Some(cpu), move || {
+            sys::become_fifo_low();
+            while !s.is_set() && !sys::should_stop() {
+                l.fetch_add(1, Release);
+                core::hint::spin_loop();
+            }
+        })?;
+        if !eventually(LONG, || laps.load(Acquire) != 0) {
+            return Err(ETIME);
+        }
+        Ok(Hog { laps, stop, thread })
+    }
+
+    /// Whether it ends, when told to.
+    pub(crate) fn end(self) -> bool {
+        self.stop.set();
+        self.thread.join(LONG).is_some()
+    }
+}
+
+/// Work of a thread that [`Hog`] keeps from running: begins when somebody has lent it its priority,
+/// or nobody does (`alone`). Whether somebody has, and how many laps the other one made in the midst
+/// of it: none, then, however long it takes. (As soon as there was one, no more is to be seen.)
+pub(crate) fn work_beside(laps: &AtomicUsize, alone: &Flag) -> (bool, usize) {
+    let end = sys::now_ns() + i64::from(LONG) * 1_000_000;
+    while !sys::is_real_time() && !alone.is_set() && sys::now_ns() < end {
+        core::hint::spin_loop();
+    }
+    let (lent, before) = (sys::is_real_time(), laps.load(Acquire));
+    // Twice what real-time threads leave to others, in each second.
+    for _ in 0..1_000 {
+        sys::busy(100);
+        if laps.load(Acquire) != before {
+            break;
+        }
+    }
+    (lent, laps.load(Acquire) - before)
 }
 
 /// Where a coroutine leaves its waker while it waits for nothing in particular.

@@ -196,11 +196,15 @@ bool coop_test_should_stop(void)
 	return kthread_should_stop() || fatal_signal_pending(current);
 }
 
-/* Whether the thread sleeps in a wait that only its end, or a kill, ends. */
+/*
+ * Whether the thread sleeps in a wait that only its end, or a kill, ends. One
+ * that is only about to, and may find that it need not, is still queued.
+ */
 bool coop_test_sleeps(struct task_struct *task)
 {
 	return READ_ONCE(task->__state) &
-	       (TASK_UNINTERRUPTIBLE | TASK_INTERRUPTIBLE);
+		       (TASK_UNINTERRUPTIBLE | TASK_INTERRUPTIBLE) &&
+	       (!READ_ONCE(task->on_rq) || READ_ONCE(task->se.sched_delayed));
 }
 
 /* Whether the thread is gone, though it may not have returned from its function. */
@@ -242,8 +246,12 @@ void coop_test_cond_resched(void)
 
 void coop_test_busy(unsigned int us)
 {
-	while (us--)
+	while (us--) {
 		udelay(1);
+		/* Here it can be preempted on user-mode Linux, too, where interrupts do not do that. */
+		preempt_disable();
+		preempt_enable();
+	}
 }
 
 /* --- An interrupt line without a device --- */

@@ -588,65 +588,44 @@ fn aborts_itself(log: &mut Log) -> Result {
 }
 
 /// A real-time caller waits for a runner of no importance, which a third thread keeps from running:
-/// the caller lends it its priority. Without, the work takes as long as the third thread leaves.
+/// the caller lends it its priority. Then the third one, on the same CPU, has no turn.
 fn inheritance(log: &mut Log) -> Result {
-    const WORK: u64 = 30_000_000;
     if sys::cpus() < 2 {
         return Ok(());
     }
+    type Work = (Arc<AtomicUsize>, Arc<Flag>);
     let domain = domain(c"inline")?;
-    let (caller, mut requests) = domain.call_mailbox::<(u64, Arc<Flag>), usize>()?;
+    let (caller, mut requests) = domain.call_mailbox::<Option<Work>, (usize, (bool, usize))>()?;
     let server = async move {
         while let Some(request) = requests.recv().await {
-            let ((work, begun), reply) = request.into_parts();
-            begun.set();
-            for n in 0..work {
-                core::hint::black_box(n);
-            }
-            let _ = reply.send(sys::me());
+            let (work, reply) = request.into_parts();
+            let done = work.map_or((false, 0), |(laps, begun)| {
+                begun.set();
+                // Until it is lent one.
+                work_beside(&laps, &Flag::never())
+            });
+            let _ = reply.send((sys::me(), done));
         }
     };
     domain.spawn(c"server", server)?.detach();
     settle(&domain)?;
-    sys::move_to(1)?;
-    let start = sys::now_ns();
-    check_eq!(log, caller.call((WORK, flag()?)), Ok(sys::me()));
-    let alone = sys::now_ns() - start;
+    let hog = Hog::start(0)?;
     let (c, begun) = (caller.clone(), flag()?);
-    let b = begun.clone();
+    let work = (hog.laps.clone(), begun.clone());
     let low = Worker::start(Some(0), move || {
         sys::become_nice();
-        c.call((WORK, b)) == Ok(sys::me())
+        let (by, done) = c.call(Some(work))?;
+        Ok::<_, Error>((by == sys::me(), done))
     })?;
     check!(log, begun.wait());
-    let stop = flag()?;
-    let s = stop.clone();
-    let hog = Worker::start(Some(0), move || {
-        sys::become_fifo_low();
-        while !s.is_set() && !sys::should_stop() {
-            core::hint::spin_loop();
-        }
-    })?;
-    let (c, begun) = (caller.clone(), flag()?);
     let high = Worker::start(Some(1), move || {
         sys::become_fifo();
-        let start = sys::now_ns();
-        let ok = c.call((0, begun)).is_ok();
-        (ok, sys::now_ns() - start)
+        caller.call(None).is_ok()
     })?;
-    let waited = high.join(LONG);
-    stop.set();
-    check_eq!(log, low.join(LONG), Some(true));
-    check!(log, hog.join(LONG).is_some());
-    let Some((true, ns)) = waited else {
-        check!(log, false, "{waited:?}");
-        return Ok(());
-    };
-    // A FIFO thread leaves the others a twentieth of its CPU.
-    check!(
-        log,
-        ns < 6 * alone,
-        "{ns} ns, and {alone} ns without others"
-    );
+    let answered = high.join(2 * LONG);
+    let done = low.join(2 * LONG);
+    check!(log, hog.end());
+    check_eq!(log, answered, Some(true));
+    check_eq!(log, done, Some(Ok((true, (true, 0)))));
     Ok(())
 }

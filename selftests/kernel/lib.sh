@@ -31,6 +31,24 @@ kernel_test()
 	return 1
 }
 
+# What the kernel has for itself, in KiB.
+memory_of_kernel()
+{
+	awk '/^(SUnreclaim|KernelStack|VmallocUsed|PageTables):/ { n += $2 } END { print n }' /proc/meminfo
+}
+
+# little_more BEFORE KIB: less than so much more than before is in use, by what the script's `memory`
+# says. What is freed by RCU comes back when all CPUs have had their turn, on a busy machine some time
+# later: what leaked never does.
+little_more()
+{
+	local after
+	wait_for 30 is_little_more "$@" && return
+	echo "# $((after - $1)) KiB are gone"
+	return 1
+}
+is_little_more() { after=$(memory) && [ $((after - $1)) -lt "$2" ]; }
+
 names_of()
 {
 	local group

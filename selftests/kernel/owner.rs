@@ -4,6 +4,7 @@
 //! what becomes of it. Invariant 6: no code of a module runs after its unload.
 
 use crate::harness::*;
+use crate::stats::is_longest;
 use crate::sys::{self, Worker};
 use coop_domain::prelude::*;
 use kernel::prelude::*;
@@ -31,7 +32,7 @@ global_lock! {
 
 global_lock! {
     // SAFETY: Initialised in the module's initialiser, before first use.
-    unsafe(uninit) static LODGE: Mutex<Option<KBox<Handle>>> = None;
+    unsafe(uninit) static LODGE: Mutex<Option<KBox<Domain>>> = None;
 }
 
 /// # Safety
@@ -52,7 +53,8 @@ pub(crate) fn exit() {
         drop(threads);
     }
     sys::set_lodge(core::ptr::null_mut());
-    drop(LODGE.lock().take());
+    let lodge = LODGE.lock().take();
+    drop(lodge);
 }
 
 fn keep(kept: Kept) -> Result {
@@ -150,12 +152,6 @@ fn keep_stats(log: &mut Log) -> Result {
     let (tx, mut rx) = domain.mailbox_with::<u32>(room(16))?;
     let taker = async move { while rx.recv().await.is_some() {} };
     domain.spawn(c"quick one", taker)?.detach();
-    let slow = async {
-        yield_now().await;
-        sys::busy(30_000);
-    };
-    let slow = domain.spawn(c"slow one", slow)?;
-    check!(log, ends(&slow));
     let held = Held::new(&domain)?;
     sys::move_to(0)?;
     for i in 0..11 {
@@ -164,6 +160,19 @@ fn keep_stats(log: &mut Log) -> Result {
     drop(held);
     run(&domain, yield_now())?;
     domain.spawn(c"waits", forever())?.detach();
+    // Longer than what any of the others, which are short, was kept waiting for in its poll.
+    for ms in [30, 200, 1_000, 5_000] {
+        let slow = async move {
+            yield_now().await;
+            sys::busy(ms * 1_000);
+        };
+        let slow = domain.spawn(c"slow one", slow)?;
+        check!(log, ends(&slow));
+        settle(&domain)?;
+        if is_longest(&domain, "slow one")?.0 {
+            break;
+        }
+    }
     keep(Kept(domain, KVec::new()))
 }
 
@@ -186,19 +195,20 @@ fn hang(_log: &mut Log) -> Result {
 
 /// A domain for coroutines of another module, `coop_cycle.ko`.
 fn lodge(_log: &mut Log) -> Result {
-    let domain = domain(c"lodge")?;
-    let mut handle = KBox::new(domain.handle(), GFP_KERNEL)?;
-    // Valid until `exit`, and the other module uses it while it is loaded only.
-    sys::set_lodge((&raw mut *handle).cast());
-    *LODGE.lock() = Some(handle);
-    keep(Kept(domain, KVec::new()))
+    let mut domain = KBox::new(domain(c"lodge")?, GFP_KERNEL)?;
+    // Valid until `exit`, and the other module uses it while it begins only.
+    sys::set_lodge((&raw mut *domain).cast());
+    *LODGE.lock() = Some(domain);
+    Ok(())
 }
 
-/// The domain is none the worse for its lodgers, and they are gone.
+/// The domain is none the worse for its lodgers, and they are gone: with their mailbox, too, which
+/// whoever makes one looks at.
 fn lodge_works(log: &mut Log) -> Result {
-    let kept = KEPT.lock();
-    let Kept(domain, _) = kept.first().ok_or(ENOENT)?;
+    let lodge = LODGE.lock();
+    let domain: &Domain = lodge.as_ref().ok_or(ENOENT)?;
     check_eq!(log, run(domain, async { 5 })?, 5);
+    drop(domain.mailbox::<u32>()?);
     settle(domain)?;
     let (spawned, finished) = (domain.stats().spawned.get(), domain.stats().finished.get());
     check_eq!(log, spawned, finished);

@@ -5,7 +5,7 @@
 use crate::harness::*;
 use crate::sys::{self, Worker};
 use coop_domain::prelude::*;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
+use core::sync::atomic::{AtomicU64, Ordering::*};
 use kernel::prelude::*;
 use kernel::sync::{new_mutex, Arc};
 
@@ -276,10 +276,10 @@ fn slice_ends(log: &mut Log) -> Result {
 }
 
 /// A domain whose only runner is a thread of nice 19, and which is in the middle of 100 ms of work;
-/// a FIFO thread of the least priority that keeps the CPU busy; and a FIFO caller of a higher one.
-/// How long it waits, in milliseconds, while the busy one is there for `hog_ms`. With `lend` switched
-/// off, all else is the same.
-fn wait_behind_a_hog(lend: bool, hog_ms: u32) -> Result<i64> {
+/// a FIFO thread of the least priority that keeps the CPU busy; and a FIFO caller of a higher one, who
+/// waits. Whether the work was done with somebody else's priority, and the laps that the busy thread
+/// made meanwhile. With `lend` switched off, all else is the same.
+fn work_behind_a_hog(log: &mut Log, lend: bool) -> Result<(bool, usize)> {
     let builder = Domain::builder(c"lend", crate::owner())
         .cpu(1)
         .spin(Spin::Never)
@@ -299,56 +299,54 @@ fn wait_behind_a_hog(lend: bool, hog_ms: u32) -> Result<i64> {
     };
     domain.spawn(c"server", server)?.detach();
     settle(&domain)?;
-    let busy = Arc::new(AtomicBool::new(false), GFP_KERNEL)?;
-    let is_busy = busy.clone();
-    let work = async move {
-        is_busy.store(true, Release);
-        sys::busy(100_000);
-    };
-    domain.spawn(c"work", work)?.detach();
-    if !sys::eventually(LONG, || busy.load(Acquire)) {
-        return Err(ETIME);
-    }
-    let there = flag()?;
-    let is_there = there.clone();
-    let hog = Worker::start(Some(1), move || {
-        sys::become_fifo_low();
-        is_there.set();
-        sys::busy(hog_ms * 1000);
+    let hog = Hog::start(1)?;
+    let (busy, waits) = (flag()?, flag()?);
+    let (b, w, laps) = (busy.clone(), waits.clone(), hog.laps.clone());
+    let work = domain.spawn(c"work", async move {
+        b.set();
+        work_beside(&laps, &w)
     })?;
-    // It has the CPU now, and the home thread the baton.
-    if !there.wait() {
-        return Err(ETIME);
-    }
+    // The home thread has the baton now.
+    check!(log, busy.wait());
     let asker = Worker::start(Some(0), move || {
         sys::become_fifo();
-        let start = sys::now_ns();
-        caller.call(7).map(|_| (sys::now_ns() - start) / 1_000_000)
+        caller.call(7)
     })?;
-    let waited = asker.join(LONG).ok_or(ETIME)?;
-    drop(hog);
-    waited
+    // One who lends looks on while the other one works, and may not sleep at all.
+    check!(log, lend || asker.sleeps());
+    if !lend {
+        waits.set();
+    }
+    let answer = asker.join(2 * LONG);
+    check!(log, hog.end());
+    check_eq!(log, answer, Some(Ok(7)));
+    join(work)?
 }
-
-/// Long, since 100 ms of work may take several times that on a machine that has other work, too.
-const HOG_MS: u32 = 1_500;
-const HALF_MS: i64 = HOG_MS as i64 / 2;
 
 /// The home thread goes on with the priority of the FIFO caller that waits for the baton.
 fn inheritance(log: &mut Log) -> Result {
-    let waited = wait_behind_a_hog(true, HOG_MS)?;
-    check!(log, waited < HALF_MS, "it waited for {waited} ms");
+    check_eq!(log, work_behind_a_hog(log, true)?, (true, 0));
     Ok(())
 }
 
 /// The same, with inheritance switched off: the inversion is there, so the test above sees it.
 fn no_inheritance(log: &mut Log) -> Result {
-    let waited = wait_behind_a_hog(false, HOG_MS)?;
-    check!(log, waited >= HALF_MS, "it waited for {waited} ms only");
+    let (lent, laps) = work_behind_a_hog(log, false)?;
+    check!(log, !lent && laps > 0, "{lent}, {laps} laps");
     Ok(())
 }
 
-/// A domain that always has work, and a thread of nice 0 on the same CPU that has, too.
+/// The share is measured so often.
+const WINDOW_NS: i64 = 200_000_000;
+/// Many times what the scheduler gives a thread at once.
+const GAP_NS: i64 = 50_000_000;
+const WINDOWS: u32 = 9;
+
+/// A domain that always has work, and a thread of nice 0 on the same CPU that has, too: the share of
+/// the thread, in the window in the middle. While the machine keeps the CPU waiting, all of that
+/// time is on the account of the one who had it: windows in which the thread was gone for so long
+/// count for nothing, and others take their place. (If it is the domain that keeps it waiting, none
+/// counts.)
 fn share(log: &mut Log, ms: u32) -> Result {
     let domain = domain_on(c"busy", 1)?;
     for _ in 0..3 {
@@ -360,19 +358,46 @@ fn share(log: &mut Log, ms: u32) -> Result {
         domain.spawn(c"hog", hog)?.detach();
     }
     let competitor = Worker::start(Some(1), move || {
+        let (mut seen, mut windows, mut all) = ([0u32; 101], 0u32, 0u32);
         let start = sys::now_ns();
-        let used = sys::runtime_ns();
-        while sys::now_ns() - start < i64::from(ms) * 1_000_000 {
+        let end = start + i64::from(ms) * 1_000_000;
+        let patience = end + i64::from(LONG) * 1_000_000;
+        let (mut at, mut used, mut last, mut gap) = (start, sys::runtime_ns(), start, 0);
+        while last < end || windows < WINDOWS && last < patience {
             sys::cond_resched();
+            let now = sys::now_ns();
+            gap = gap.max(now - last);
+            last = now;
+            if now - at < WINDOW_NS {
+                continue;
+            }
+            let next = sys::runtime_ns();
+            let percent = next.wrapping_sub(used) * 100 / (now - at) as u64;
+            all += 1;
+            if let Some(n) = seen.get_mut(percent.min(100) as usize) {
+                let counts = u32::from(gap < GAP_NS);
+                *n += counts;
+                windows += counts;
+            }
+            (at, used, gap) = (now, next, 0);
         }
-        let all = (sys::now_ns() - start).max(1) as u64;
-        sys::runtime_ns().wrapping_sub(used) * 100 / all
+        let mut below = 0;
+        let middle = seen.iter().position(|n| {
+            below += n;
+            2 * below > windows
+        });
+        (middle, windows, all)
     })?;
-    let percent = competitor.join(ms + LONG).ok_or(ETIME)?;
+    let (percent, windows, all) = competitor.join(ms + 2 * LONG).ok_or(ETIME)?;
     check!(
         log,
-        (40..=60).contains(&percent),
-        "{percent} % instead of half"
+        windows >= WINDOWS,
+        "it ran without long gaps in {windows} of {all} windows"
+    );
+    check!(
+        log,
+        percent.is_some_and(|percent| (40..=60).contains(&percent)),
+        "{percent:?} % instead of half, in {windows} of {all} windows"
     );
     Ok(())
 }

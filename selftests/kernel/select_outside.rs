@@ -77,41 +77,48 @@ fn no_abandonment(log: &mut Log) -> Result {
     const CALLS: u32 = 30;
     let domain = domain_on(c"select", 0)?;
     let (caller, mut requests) = domain.call_mailbox::<u32, u32>()?;
-    let told = Arc::new(AtomicU32::new(0), GFP_KERNEL)?;
-    let t = told.clone();
+    // Who has gone, and lost waits.
+    let counts = Arc::new([0, 0].map(AtomicU32::new), GFP_KERNEL)?;
+    let c = counts.clone();
     let server = async move {
-        let mut lost = 0u32;
+        let [told, lost] = &*c;
         while let Some(request) = requests.recv().await {
             let (n, mut reply) = request.into_parts();
             loop {
                 let piece = sleep(us(i64::from(50 * (n % 5 + 1))));
                 match select(reply.abandoned(), piece).await {
                     Either::First(()) => break,
-                    Either::Second(()) => lost += 1,
-                }
+                    Either::Second(()) => lost.fetch_add(1, AcqRel),
+                };
             }
-            t.fetch_add(u32::from(reply.is_abandoned()), AcqRel);
+            told.fetch_add(u32::from(reply.is_abandoned()), AcqRel);
         }
-        lost
     };
     let server = domain.spawn(c"server", server)?;
     let thread = Worker::start(Some(other(0)), move || {
+        let [told, lost] = &*counts;
+        let (mut calls, mut patience) = (0, 1);
         for n in 0..CALLS {
-            // It is not going to be answered.
-            if caller.call_timeout(n, 1 + n % 7) != Err(ETIMEDOUT) {
-                return Some(n);
-            }
-            if !eventually(LONG, || told.load(Acquire) == n + 1) {
-                return Some(n);
+            // More patient each time until the wait has lost meanwhile.
+            let before = lost.load(Acquire);
+            while lost.load(Acquire) < before + 2 {
+                // It is not going to be answered.
+                if caller.call_timeout(n, patience + n % 7) != Err(ETIMEDOUT) {
+                    return Some(n);
+                }
+                calls += 1;
+                if !eventually(LONG, || told.load(Acquire) == calls) {
+                    return Some(n);
+                }
+                patience += 1;
             }
         }
         None
     })?;
-    let stuck = thread.join(3 * LONG).ok_or(ETIME)?;
+    let stuck = thread.join(6 * LONG).ok_or(ETIME)?;
     check_eq!(log, stuck, None);
     // The caller is gone: that ends the server.
-    let lost = run(&domain, server)??;
-    check!(log, lost > CALLS, "it lost only {lost} times");
+    run(&domain, server)??;
     Ok(())
 }
 

@@ -118,25 +118,35 @@ fn ends_soon(log: &mut Log) -> Result {
     Ok(())
 }
 
-/// Another thread of its CPU does not have to wait for it.
+/// When another thread wants its CPU, it gives up, and sleeps.
 fn gives_way(log: &mut Log) -> Result {
-    const SPIN_NS: u32 = 2_000_000_000;
+    // As long as can be: these CPUs, too, may be kept waiting.
+    const SPIN_NS: u32 = u32::MAX;
     if sys::cpus() < 2 {
         return Ok(());
     }
     let domain = spinning(Spin::UpTo(SPIN_NS))?;
     let (tx, seen) = counts(&domain)?;
     sys::move_to(0)?;
-    post_in_turn(&tx, &seen, 1)?;
-    let start = sys::now_ns();
-    let thread = Worker::start(Some(other(0)), || {
-        for _ in 0..10 {
-            sys::sleep_ms(1);
+    let mut took = 0;
+    for _ in 0..4 {
+        let misses = counters(&domain).2;
+        let start = sys::now_ns();
+        // From here on, it spins.
+        post_in_turn(&tx, &seen, 1)?;
+        let thread = Worker::start(Some(other(0)), || {
+            while !sys::should_stop() {
+                sys::cond_resched();
+            }
+        })?;
+        check!(log, eventually(LONG, || counters(&domain).2 > misses));
+        took = sys::now_ns() - start;
+        drop(thread);
+        if took < i64::from(SPIN_NS) {
+            return Ok(());
         }
-    })?;
-    check!(log, thread.join(LONG).is_some());
-    let took = sys::now_ns() - start;
-    check!(log, took < i64::from(SPIN_NS), "{took} ns");
+    }
+    check!(log, false, "{took} ns, each time about as long");
     Ok(())
 }
 
@@ -149,13 +159,14 @@ fn auto(log: &mut Log) -> Result {
     // Work comes far apart: most of the time it does not even try.
     let before = counters(&domain);
     for _ in 0..200 {
+        let sleeps = counters(&domain).0;
         post_in_turn(&tx, &seen, 1)?;
+        // It sleeps again, and for a while.
+        check!(log, eventually(LONG, || counters(&domain).0 > sleeps));
         sys::sleep_ms(2);
     }
     let after = counters(&domain);
-    let (sleeps, misses) = (after.0 - before.0, after.2 - before.2);
-    check!(log, sleeps >= 190, "{before:?}, {after:?}");
-    check!(log, misses <= 60, "{before:?}, {after:?}");
+    check!(log, after.2 - before.2 <= 60, "{before:?}, {after:?}");
     Ok(())
 }
 

@@ -43,6 +43,7 @@ pub(crate) const TESTS: &[Test] = &[
         one_shots,
     ),
     ("sync.watch_tells_the_last_change", watch),
+    ("sync.watch_tells_all_who_wait", watch_all),
 ];
 
 /// Lets all that is ready run, and what they make ready.
@@ -376,6 +377,10 @@ fn event_setter(log: &mut Log) -> Result {
         drop(setter);
         check_eq!(log, join(waiter)?, Ok(Ok(())));
     }
+    // Nor is anything left that forwards for it.
+    settle(&domain)?;
+    let stats = domain.stats();
+    check_eq!(log, stats.finished.get(), stats.spawned.get());
     check_eq!(
         log,
         sys::run_in(Where::Task, || Event::new(&domain.handle()).set()),
@@ -663,6 +668,24 @@ fn watch(log: &mut Log) -> Result {
                 return Err(EINVAL);
             }
             Ok(())
+        })
+    })
+}
+
+fn watch_all(log: &mut Log) -> Result {
+    happens(log, &[0, 1, 2], |d, t| {
+        let w = share(Watch::new(&d, 0u32))?;
+        Ok(async move {
+            for i in 0..3 {
+                let (w, t) = (w.clone(), t.clone());
+                go(&d, async move {
+                    w.changed(0).await?;
+                    t.add(i);
+                    Ok(())
+                })?;
+            }
+            turns().await;
+            w.set(1)
         })
     })
 }

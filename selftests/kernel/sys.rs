@@ -2,6 +2,7 @@
 
 //! Contexts, killable threads and an interrupt line, behind safe types. C side: `helpers.c`.
 
+use crate::harness::LONG;
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicBool, Ordering::*};
 use kernel::bindings;
@@ -45,6 +46,9 @@ mod ffi {
     }
 }
 
+/// Below, real-time priorities; from here on, all others.
+const MAX_RT_PRIO: c_int = 100;
+
 /// Contexts. Keep in step with `enum coop_test_context` in `helpers.h`.
 #[repr(u32)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -58,6 +62,19 @@ pub(crate) enum Where {
     Rcu,
     Softirq,
     HardIrq,
+}
+
+impl Where {
+    /// Whether memory may be freed there. On PREEMPT_RT that may sleep, where nothing else may; lockdep
+    /// looks for it on other kernels, too, where it sees that it would.
+    pub(crate) fn may_free(self) -> bool {
+        match self {
+            Where::Task => true,
+            _ if cfg!(CONFIG_PREEMPT_RT) => false,
+            Where::RawSpinlock | Where::HardIrq => !cfg!(CONFIG_PROVE_RAW_LOCK_NESTING),
+            _ => true,
+        }
+    }
 }
 
 /// All of them.
@@ -135,6 +152,16 @@ pub(crate) fn cpus() -> u32 {
 pub(crate) fn me() -> usize {
     // SAFETY: Reads per-CPU data of the current CPU only.
     unsafe { bindings::get_current() }.addr()
+}
+
+/// Whether the thread `who` sleeps.
+///
+/// # Safety
+///
+/// `who` is what [`me`] has said in a thread that is still there.
+pub(crate) unsafe fn is_asleep(who: usize) -> bool {
+    // SAFETY: Per the function's contract.
+    unsafe { ffi::coop_test_sleeps(core::ptr::with_exposed_provenance_mut(who)) }
 }
 
 /// Moves the current thread to a CPU, and keeps it there.
@@ -219,6 +246,12 @@ pub(crate) fn become_nice() {
 pub(crate) fn runtime_ns() -> u64 {
     // SAFETY: The current thread is valid; the field is an aligned word.
     unsafe { (&raw const (*bindings::get_current()).se.sum_exec_runtime).read_volatile() }
+}
+
+/// Whether the current thread has real-time priority, its own or one that was lent to it.
+pub(crate) fn is_real_time() -> bool {
+    // SAFETY: The current thread is valid; the field is an aligned word.
+    unsafe { (&raw const (*bindings::get_current()).prio).read_volatile() < MAX_RT_PRIO }
 }
 
 /// Timer ticks.
@@ -332,7 +365,7 @@ impl<R: Send + 'static> Worker<R> {
     /// Waits until the thread sleeps in the middle of the closure; `false` if it does not.
     pub(crate) fn sleeps(&self) -> bool {
         let mut times = 0;
-        eventually(5000, || {
+        eventually(LONG, || {
             // SAFETY: We have a reference.
             let sleeps = unsafe { ffi::coop_test_sleeps(self.task) } && !self.is_done();
             times = if sleeps { times + 1 } else { 0 };
@@ -349,7 +382,7 @@ impl<R: Send + 'static> Worker<R> {
 
     /// Whether the thread dies soon, without the closure having returned.
     pub(crate) fn dies(&self) -> bool {
-        eventually(5000, || self.is_dead()) && !self.is_done()
+        eventually(LONG, || self.is_dead()) && !self.is_done()
     }
 
     /// The closure's value; `None` if it does not return within `ms` milliseconds.
@@ -364,7 +397,7 @@ impl<R: Send + 'static> Drop for Worker<R> {
         if !self.is_done() && !self.is_dead() {
             self.kill();
             // `kthread_stop` keeps a thread from calling its function at all if it has not begun.
-            eventually(10_000, || self.is_done());
+            eventually(LONG, || self.is_done());
         }
         // SAFETY: The reference is given back once.
         unsafe { ffi::coop_test_thread_end(self.task) }

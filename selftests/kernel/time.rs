@@ -95,21 +95,34 @@ fn passed(log: &mut Log) -> Result {
 
 /// Armed in any order, with some times twice: woken in order of time, then of arming.
 fn wakes_in_order(log: &mut Log) -> Result {
-    let domain = domain(c"time")?;
-    let trace = trace()?;
-    let start = Instant::<Monotonic>::now() + ms(100);
-    let held = Held::new(&domain)?;
-    for i in [5, 3, 8, 1, 1, 7, 2, 9, 4, 6, 9, 2] {
-        let t = trace.clone();
-        // One interrupt may find several of them due.
-        let sleeper = async move {
-            sleep_until(start + us(i64::from(i) * 300)).await;
-            t.add(i);
-        };
-        domain.spawn(c"sleeper", sleeper)?.detach();
+    // Only where all were armed before the first came has this shown anything.
+    for head_start in [100, 400, 1_600, 6_400, 12_800] {
+        let domain = domain(c"time")?;
+        let (trace, late) = (trace()?, flag()?);
+        let start = Instant::<Monotonic>::now() + ms(head_start);
+        let held = Held::new(&domain)?;
+        for i in [5, 3, 8, 1, 1, 7, 2, 9, 4, 6, 9, 2] {
+            let (t, l) = (trace.clone(), late.clone());
+            // One interrupt may find several of them due.
+            let sleeper = async move {
+                let mut sleep = pin!(sleep_until(start + us(i64::from(i) * 300)));
+                let due = poll_once(sleep.as_mut()).await.is_ready();
+                if due || !start.elapsed().is_negative() {
+                    return l.set();
+                }
+                sleep.await;
+                t.add(i);
+            };
+            domain.spawn(c"sleeper", sleeper)?.detach();
+        }
+        drop(held);
+        check!(log, eventually(LONG, || late.is_set() || trace.len() == 12));
+        if !late.is_set() {
+            return trace.is(log, &[1, 1, 2, 2, 3, 4, 5, 6, 7, 8, 9, 9]);
+        }
     }
-    drop(held);
-    trace.is(log, &[1, 1, 2, 2, 3, 4, 5, 6, 7, 8, 9, 9])
+    check!(log, false, "they were never armed in time");
+    Ok(())
 }
 
 /// What a crowd of sleepers did.
@@ -125,6 +138,18 @@ struct Crowd {
 
 /// 100 000 timers, armed in no order; half of them are cancelled, the others fire in order.
 fn hundred_thousand(log: &mut Log) -> Result {
+    // Only where all were armed, and half cancelled, before the first came is it known how many fire.
+    for head_start in [4, 12, 36] {
+        if crowd_of_sleepers(log, head_start * 1_000_000_000)? {
+            return Ok(());
+        }
+    }
+    check!(log, false, "they were never armed in time");
+    Ok(())
+}
+
+/// Whether all was done before the first was due.
+fn crowd_of_sleepers(log: &mut Log, head_start: i64) -> Result<bool> {
     const TIMERS: u32 = 100_000;
     const SPREAD_US: u32 = 1_000_000;
     let domain = domain(c"time")?;
@@ -156,11 +181,12 @@ fn hundred_thousand(log: &mut Log) -> Result {
             sys::cond_resched();
         }
     }
-    start.store(since(base) + 4_000_000_000, Release);
+    let first = since(base) + head_start;
+    start.store(first, Release);
     drop(held);
     check!(
         log,
-        eventually(LONG, || crowd.armed.load(Acquire) == TIMERS)
+        eventually(3 * LONG, || crowd.armed.load(Acquire) == TIMERS)
     );
     let mut cancelled = 0;
     for handle in handles.iter().step_by(2) {
@@ -171,9 +197,13 @@ fn hundred_thousand(log: &mut Log) -> Result {
         }
     }
     run(&domain, yield_now())?;
-    check_eq!(log, crowd.fired.load(Acquire), 0);
+    let fired = crowd.fired.load(Acquire);
+    if since(base) >= first {
+        return Ok(false);
+    }
+    check_eq!(log, fired, 0);
     let rest = TIMERS - cancelled;
-    let all = eventually(LONG, || crowd.fired.load(Acquire) == rest);
+    let all = eventually(3 * LONG, || crowd.fired.load(Acquire) == rest);
     check!(log, all, "{} of {rest} fired", crowd.fired.load(Acquire));
     check_eq!(log, crowd.early.load(Acquire), 0);
     check_eq!(log, crowd.disordered.load(Acquire), 0);
@@ -182,10 +212,10 @@ fn hundred_thousand(log: &mut Log) -> Result {
         domain.stats().finished.get() >= u64::from(TIMERS),
         true
     );
-    Ok(())
+    Ok(true)
 }
 
-/// Interrupts that 64 timers cause, within 6.4 ms.
+/// Interrupts that 64 timers cause, within 64 ms: longer than interrupts come late.
 fn interrupts_of_64(slack: Delta) -> Result<u64> {
     let domain = Domain::builder(c"time", crate::owner())
         .slack(slack)
@@ -195,7 +225,7 @@ fn interrupts_of_64(slack: Delta) -> Result<u64> {
     for i in 0..64 {
         let f = fired.clone();
         let sleeper = async move {
-            sleep_until(start + us(i * 100)).await;
+            sleep_until(start + ms(i)).await;
             f.fetch_add(1, AcqRel);
         };
         domain.spawn(c"sleeper", sleeper)?.detach();
@@ -212,8 +242,8 @@ fn near_timers(log: &mut Log) -> Result {
     for _ in 0..10 {
         // An interrupt of somebody else may come in between and be used: one is not sure. And on a
         // machine that is busy elsewhere they come too late, all at once.
-        (few, many) = (interrupts_of_64(ms(20))?, interrupts_of_64(Delta::ZERO)?);
-        if few * 2 <= many {
+        (few, many) = (interrupts_of_64(ms(100))?, interrupts_of_64(Delta::ZERO)?);
+        if few * 2 <= many && few <= 8 {
             break;
         }
     }

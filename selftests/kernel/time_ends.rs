@@ -3,7 +3,7 @@
 //! How timers end that do not fire. Invariants 2 (nothing lost) and 6 (nothing outlives its owner).
 
 use crate::harness::*;
-use crate::sys::{self, eventually, Where};
+use crate::sys::{self, eventually};
 use crate::time::{ms, poll_once, us};
 use coop_domain::prelude::*;
 use coop_domain::time::Sleep;
@@ -27,14 +27,26 @@ pub(crate) const TESTS: &[Test] = &[
     ("time_ends.polled_by_a_thread", polled_by_a_thread),
 ];
 
-/// A thousand sleepers, and their domain ends: their futures are gone, and nothing fires.
+/// A thousand sleepers, and their domain ends: their futures are gone, and nothing fires any more.
 fn domain_ends(log: &mut Log) -> Result {
+    // On a machine that kept this domain waiting for so long some have fired before.
+    for seconds in [1, 1, 2, 4, 8, 16] {
+        if domain_ends_before(log, seconds)? {
+            return Ok(());
+        }
+    }
+    check!(log, false, "the timers fired before the domain ended");
+    Ok(())
+}
+
+/// Whether there were timers left when it did.
+fn domain_ends_before(log: &mut Log, seconds: u32) -> Result<bool> {
     let (count, fired) = (count()?, Arc::new(AtomicU32::new(0), GFP_KERNEL)?);
     let domain = domain(c"time")?;
     for i in 0..1_000 {
         let (value, f) = (Counted::new(&count, 0), fired.clone());
         let sleeper = async move {
-            sleep(Delta::from_secs(1) + us(i)).await;
+            sleep(Delta::from_secs(i64::from(seconds)) + us(i)).await;
             f.fetch_add(1, AcqRel);
             drop(value);
         };
@@ -43,9 +55,10 @@ fn domain_ends(log: &mut Log) -> Result {
     settle(&domain)?;
     drop(domain);
     check!(log, count.is_even(), "{count:?}");
-    sys::sleep_ms(1_200);
-    check_eq!(log, fired.load(Acquire), 0);
-    Ok(())
+    let before = fired.load(Acquire);
+    sys::sleep_ms(1_000 * seconds + 200);
+    check_eq!(log, fired.load(Acquire), before);
+    Ok(before == 0)
 }
 
 /// The interrupt comes when the domain is about to end, is ending, has ended.
@@ -141,10 +154,9 @@ fn dropped_anywhere(log: &mut Log) -> Result {
             // Some fire before they are dropped.
             let boxed = armed(&domain, 4, us(100 + round * 20))?;
             for one in boxed {
-                // Freeing may sleep on PREEMPT_RT where nothing else may: only the timer goes there.
                 let mut slot = Some(one);
                 sys::run_in_on(at, other(0), || {
-                    if at == Where::Task || !cfg!(CONFIG_PREEMPT_RT) {
+                    if at.may_free() {
                         slot = None;
                     }
                 });
@@ -178,7 +190,7 @@ fn alone_dropped_anywhere(log: &mut Log) -> Result {
                 core::hint::spin_loop();
             }
             sys::run_in_on(at, other(0), || {
-                if at == Where::Task || !cfg!(CONFIG_PREEMPT_RT) {
+                if at.may_free() {
                     slot = None;
                 }
             });
@@ -242,9 +254,17 @@ fn polled_by_a_thread(log: &mut Log) -> Result {
     use core::future::Future;
     use core::task::{Context, Waker};
     let mut cx = Context::from_waker(Waker::noop());
-    let mut future = pin!(sleep(ms(3)));
-    check!(log, future.as_mut().poll(&mut cx).is_pending());
-    let ready = eventually(LONG, || future.as_mut().poll(&mut cx).is_ready());
-    check!(log, ready);
+    // One that is kept waiting here for as long is told that the time has come, as it has.
+    for n in [3, 100, 3_000] {
+        let start = Instant::<Monotonic>::now();
+        let mut future = pin!(sleep(ms(n)));
+        let asked = future.as_mut().poll(&mut cx).is_pending();
+        let ready = !asked || eventually(LONG, || future.as_mut().poll(&mut cx).is_ready());
+        check!(log, ready && start.elapsed() >= ms(n));
+        if asked {
+            return Ok(());
+        }
+    }
+    check!(log, false, "it was over at once");
     Ok(())
 }

@@ -108,8 +108,8 @@ impl Domain {
                 // SAFETY: It is valid until it is queued.
                 unsafe { other.as_ref() }.phase.leave(Phase::QUEUED);
             }
-            Gathered::Rang => self.alarm(Alarm::passed),
-            Gathered::Nobody | Gathered::Closed => (),
+            Gathered::Rang if !mistake("alone.rang_unnoticed") => self.alarm(Alarm::passed),
+            Gathered::Rang | Gathered::Nobody | Gathered::Closed => (),
         }
     }
 
@@ -332,4 +332,5 @@ model! {
         unsafe { (free(second), domain.free()) };
     }
     #![preemptions = 3]
+    rang_unnoticed: "alone.rang_unnoticed",
 }

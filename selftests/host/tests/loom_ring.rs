@@ -186,8 +186,7 @@ model! {
         let mut taken = 0;
         for _ in 0..2 {
             // SAFETY: This thread is the only consumer, and has one `First` at a time.
-            if let Some(first) = unsafe { ring.first() } {
-                assert_eq!(first.waiting(), 1);
+            if let Some(first) = unsafe { ring.first_noting(|n| assert_eq!(n, 1)) } {
                 assert_eq!(first.with(|value| *value.get_ref()), taken);
                 assert_eq!(first.take().into_inner(), taken);
                 taken += 1;

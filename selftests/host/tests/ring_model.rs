@@ -328,10 +328,10 @@ fn run(capacity: usize, ops: &[Op]) -> Result<(), TestCaseError> {
                 prop_assert_eq!(got.as_ref().map(|v| v.id), m.queue.pop_front());
                 m.dropped += usize::from(got.is_some());
                 drop(got);
+                let mut noted = None;
                 // SAFETY: As above; one `First` at a time.
-                if let Some(first) = unsafe { ring.first() } {
-                    let waiting = first.waiting();
-                    prop_assert!((1..=m.queue.len()).contains(&waiting), "{}", waiting);
+                if let Some(first) = unsafe { ring.first_noting(|n| noted = Some(n)) } {
+                    prop_assert!(noted.is_none_or(|n| n == m.queue.len()), "{:?}", noted);
                     let id = m.queue.pop_front();
                     prop_assert_eq!(first.with(|v| Some(v.id)), id);
                     prop_assert_eq!(Some(first.take().id), id);
@@ -482,6 +482,25 @@ fn capacity_is_a_power_of_two() {
     }
     for len in [1, 2, 64, 4096] {
         assert_eq!(ring::<u8>(len).capacity(), len);
+    }
+}
+
+/// Wherever they lie in the memory, a consumer who takes all there are is told of as many.
+#[test]
+fn the_most_there_were_is_noted() {
+    for capacity in [1, 2, 8] {
+        let ring = ring::<usize>(capacity);
+        for count in (0..=4 * capacity).map(|n| n % (capacity + 1)) {
+            // SAFETY: There is no other producer.
+            assert_eq!(unsafe { ring.push_batch(&mut (0..count)) }, count);
+            let (mut most, mut taken) = (1, 0);
+            // SAFETY: There is no other consumer, and one `First` at a time.
+            while let Some(first) = unsafe { ring.first_noting(|n| most = most.max(n)) } {
+                assert_eq!(first.take(), taken);
+                taken += 1;
+            }
+            assert_eq!((most, taken), (count.max(1), count));
+        }
     }
 }
 

@@ -221,39 +221,60 @@ proptest! {
 }
 
 proptest! {
-    /// Whatever is queued in the middle of a round, or before its first poll: each poll is counted
-    /// once, a round has no more than its polls, and one more at most after something urgent. Who
-    /// looks now and then learns how many there were since the last time.
+    /// Whatever is queued in the middle of rounds, or between them, and whether there is anybody left
+    /// to poll: each poll is counted once, a round has no more than its polls, and one more at most
+    /// after something urgent.
     #[test]
-    fn the_polls_of_a_round_are_counted(
-        short in any::<bool>(),
-        pushes in prop::collection::vec(prop::option::of(0..8u8), 0..40),
-        looks in prop::collection::vec(any::<bool>(), ROUND),
+    fn the_polls_of_rounds_are_counted(
+        rounds in prop::collection::vec(
+            (1..=2 * ROUND, prop::collection::vec(prop::option::of(0..8u8), 0..40)),
+            1..6,
+        ),
     ) {
         let mut queue = RunQueue::new();
-        queue.start_round(if short { 1 } else { ROUND });
-        let mut unseen = 0;
-        let most = if short { 1 } else { ROUND };
-        let (mut steps, mut goes_on, mut cut) = (0, true, false);
-        let mut pushes = pushes.into_iter();
-        while goes_on {
-            prop_assert!(steps < most);
-            prop_assert!(!cut, "a poll after the one that queued something urgent");
-            while let Some(Some(p)) = pushes.next() {
-                let link = node(0, p);
-                // SAFETY: It is new, and freed after it came out.
-                unsafe { queue.push(link, of(link).priority.get()) };
-                cut |= p < Priority::NORMAL.get();
+        let mut polls = 0;
+        let n = rounds.len();
+        for (there, pushes) in rounds {
+            let mut pushes = pushes.into_iter();
+            let mut push = |queue: &mut RunQueue| {
+                let mut cut = false;
+                while let Some(Some(p)) = pushes.next() {
+                    let link = node(0, p);
+                    // SAFETY: It is new, and freed after it came out.
+                    unsafe { queue.push(link, of(link).priority.get()) };
+                    cut |= p < Priority::NORMAL.get();
+                }
+                cut
+            };
+            push(&mut queue);
+            if there == 1 {
+                queue.count_one();
+                push(&mut queue);
+                prop_assert_eq!(queue.made(), 1);
+                polls += 1;
+                continue;
             }
-            unseen += 1;
-            if looks[steps] {
-                prop_assert_eq!(queue.see(), unseen);
-                unseen = 0;
+            queue.start_round();
+            let (mut steps, mut cut) = (0, false);
+            loop {
+                prop_assert!(steps < ROUND);
+                prop_assert!(!cut, "a poll after the one that queued something urgent");
+                cut |= push(&mut queue);
+                steps += 1;
+                prop_assert_eq!(queue.nth(), steps);
+                if !queue.step() {
+                    break;
+                }
+                if steps == there {
+                    queue.end_round();
+                    break;
+                }
             }
-            steps += 1;
-            goes_on = queue.step();
+            prop_assert_eq!(queue.made(), steps);
+            polls += steps;
         }
-        prop_assert_eq!(queue.end_round(), (steps, unseen));
+        prop_assert_eq!(n * ROUND - queue.take_short(), polls);
+        prop_assert_eq!(queue.take_short(), 0);
         while let Some(link) = queue.pop() {
             free(link);
         }
@@ -264,7 +285,7 @@ proptest! {
 fn a_round_is_cut_by_something_urgent() {
     let mut queue = RunQueue::new();
     let nodes = [node(0, 4), node(1, 0), node(2, 7)];
-    queue.start_round(ROUND);
+    queue.start_round();
     assert!(queue.step());
     // SAFETY: They are new, and freed after they came out.
     unsafe { queue.push(nodes[2], Priority::LOWEST) };
@@ -272,27 +293,29 @@ fn a_round_is_cut_by_something_urgent() {
     // SAFETY: As above.
     unsafe { queue.push(nodes[1], Priority::HIGHEST) };
     assert!(!queue.step());
-    assert_eq!(queue.end_round().0, 3);
-    queue.start_round(ROUND);
+    assert_eq!(queue.made(), 3);
+    assert_eq!(queue.take_short(), ROUND - 3);
+    queue.start_round();
     while queue.step() {}
-    assert_eq!(queue.end_round().0, ROUND);
-    queue.start_round(1);
-    assert!(!queue.step());
-    assert_eq!(queue.end_round().0, 1);
+    assert_eq!(queue.made(), ROUND);
+    assert_eq!(queue.take_short(), 0);
     // A round that ends early, since there is nothing more; then something urgent comes.
-    queue.start_round(ROUND);
+    queue.start_round();
     assert!(queue.step());
-    assert_eq!(queue.end_round().0, 1);
+    queue.end_round();
+    assert_eq!(queue.made(), 1);
     let urgent = node(3, 0);
     // SAFETY: As above.
     unsafe { queue.push(urgent, Priority::HIGHEST) };
-    queue.start_round(ROUND);
-    assert!(queue.step());
     assert_eq!(
-        queue.end_round().0,
-        1,
-        "what came between the rounds is no cut"
+        queue.take_short(),
+        ROUND - 1,
+        "what came after it is no cut"
     );
+    queue.start_round();
+    assert!(queue.step());
+    queue.end_round();
+    assert_eq!(queue.made(), 1, "what came between the rounds is no cut");
     // SAFETY: As above.
     unsafe { queue.push(nodes[0], Priority::NORMAL) };
     for id in [1, 3, 0, 2] {
