@@ -144,11 +144,14 @@ impl Nic {
                     })
                 })
             }
-            Request::Open => self.state.with(|state| {
-                self.open(state)?;
-                state.open = true;
-                Ok::<(), Error>(())
-            })??,
+            Request::Open => {
+                self.claim_link().await?;
+                self.state.with(|state| {
+                    self.open(state)?;
+                    state.open = true;
+                    Ok::<(), Error>(())
+                })??;
+            }
             Request::Close => self.close().await?,
             Request::Reset => self.reset().await?,
             Request::Look => self.look().await?,
@@ -216,6 +219,7 @@ impl Nic {
             state.rx.keeps_bad = state.settings.offloads.has(Offloads::RX_ALL);
             if state.up {
                 self.hw.set_link(&state.settings);
+                self.hw.set_pause(state);
                 self.hw.set_filter(state);
             }
         })
@@ -271,6 +275,7 @@ impl Nic {
         self.state.with(|state| {
             state.open = false;
             state.link = Link::default();
+            state.negotiated = false;
         })?;
         self.interface.set_link(Link::default());
         self.rest().await
@@ -286,14 +291,15 @@ impl Nic {
 
     /// Begins anew with other rings, and swaps them.
     async fn set_rings(&self, new: &mut (RxRing, TxRing)) -> Result {
-        let up = self.state.with(|state| state.up)?;
-        if up {
+        if self.state.with(|state| state.up)? {
             self.rest().await?;
         }
         self.state.with(|state| {
+            new.0.keeps_bad = state.rx.keeps_bad;
             core::mem::swap(&mut state.rx, &mut new.0);
             core::mem::swap(&mut state.tx, &mut new.1);
-            if up {
+            // Even if a reset has failed, for want of memory.
+            if state.open {
                 self.start(state);
             } else {
                 // Nor do they keep any memory.

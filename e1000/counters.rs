@@ -37,6 +37,8 @@ places! {
     pairs GORC = 34, GOTC = 36
 }
 
+pub(super) const RX_ERRORS: &[usize] = &[RXERRC, CRCERRS, ALGNERRC, RUC, ROC, CEXTERR];
+
 /// Each statistic, and what it is the sum of.
 const TABLE: [(&str, &[usize]); 41] = [
     ("rx_packets", &[GPRC]),
@@ -47,7 +49,7 @@ const TABLE: [(&str, &[usize]); 41] = [
     ("tx_broadcast", &[BPTC]),
     ("rx_multicast", &[MPRC]),
     ("tx_multicast", &[MPTC]),
-    ("rx_errors", &[RXERRC, CRCERRS, ALGNERRC, RUC, ROC, CEXTERR]),
+    ("rx_errors", RX_ERRORS),
     ("tx_errors", &[ECOL, LATECOL]),
     ("multicast", &[MPRC]),
     ("collisions", &[COLC]),
@@ -138,6 +140,12 @@ impl Counters {
         self.totals.get(i).copied().unwrap_or(0)
     }
 
+    pub(super) fn sum(&self, parts: &[usize]) -> u64 {
+        parts
+            .iter()
+            .fold(0, |sum, &i| sum.wrapping_add(self.get(i)))
+    }
+
     /// Pause frames that were received, and sent, with those that end a pause.
     pub(super) fn pause_frames(&self) -> [u64; 2] {
         [[XONRXC, XOFFRXC], [XONTXC, XOFFTXC]]
@@ -148,9 +156,7 @@ impl Counters {
     pub(super) fn tell(&self, to: &mut [u64], own: &[u64]) {
         let (totals, rest) = to.split_at_mut(to.len().saturating_sub(own.len()));
         for (to, (_, parts)) in totals.iter_mut().zip(TABLE) {
-            *to = parts
-                .iter()
-                .fold(0, |sum, &i| sum.wrapping_add(self.get(i)));
+            *to = self.sum(parts);
         }
         for (to, n) in rest.iter_mut().zip(own) {
             *to = *n;

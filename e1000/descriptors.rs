@@ -120,14 +120,14 @@ impl Orders {
             } => {
                 // The header of IPv4 has its sum at byte 10, and ends where the next one begins.
                 let (ip_end, ip, put_ip) = if ipv4 {
-                    (transport.wrapping_sub(1), IP, PUT_IP_SUM)
+                    (u16::from(transport).wrapping_sub(1), IP, PUT_IP_SUM)
                 } else {
                     (0, 0, 0)
                 };
                 let ip_sum = sum(network, network.wrapping_add(10), ip_end);
                 let first = ip_sum | sum(transport, field, 0) << 32;
                 let payload = u64::from(placed.len().wrapping_sub(headers.into()) & 0xf_ffff);
-                let lengths = u64::from(headers & 0xff) << 40 | u64::from(segment) << 48;
+                let lengths = u64::from(headers) << 40 | u64::from(segment) << 48;
                 let second = payload | EXTENDED | TCP | SEGMENT | ip | lengths;
                 // The device waits for the whole of a descriptor's data, and its memory is small.
                 let limit = MAX_CHUNK.min(4 * u32::from(segment));
@@ -146,6 +146,6 @@ impl Orders {
 }
 
 /// A checksum: where it begins, where it goes, where it ends (0: with the frame).
-fn sum(start: u16, field: u16, end: u16) -> u64 {
-    u64::from(start & 0xff) | u64::from(field & 0xff) << 8 | u64::from(end) << 16
+fn sum(start: u8, field: u8, end: u16) -> u64 {
+    u64::from(start) | u64::from(field) << 8 | u64::from(end) << 16
 }

@@ -14,7 +14,7 @@ use super::{
     tx::TxRing,
 };
 use crate::net::{
-    BhOff, Filter, Interface, Link, Offloads, Operations, Poll, RxPool, Skb, Throttle,
+    self, BhOff, Filter, Interface, Link, Offloads, Operations, Pause, Poll, RxPool, Skb, Throttle,
 };
 
 /// What the coroutines of a device, its interrupt and the network stack know.
@@ -39,6 +39,9 @@ pub(super) struct State {
     /// The device is at work.
     pub(super) up: bool,
     pub(super) link: Link,
+    /// Flow control as the device does it, and whether that is what has been negotiated.
+    pub(super) pause: Pause,
+    pub(super) negotiated: bool,
     pub(super) settings: Settings,
     pub(super) filter: Filter,
     pub(super) vlans: Vlans,
@@ -83,7 +86,7 @@ impl Drop for Nic {
 
 /// The network stack's end of the device. What frames need is done at once, inside the domain; for
 /// everything else it calls a coroutine.
-pub(super) struct Frontend {
+pub(crate) struct Frontend {
     pub(super) requests: Caller<Request, Result<Answer>>,
     pub(super) nic: Arc<Nic>,
 }
@@ -92,6 +95,11 @@ impl Frontend {
     /// Has a coroutine do something, and waits for that.
     pub(super) fn ask(&self, request: Request) -> Result {
         self.requests.call(request)?.map(|_| ())
+    }
+
+    /// The same for what the stack, too, notes, or not: killed or not, both are to be of one mind.
+    fn tell(&self, request: Request) -> Result {
+        self.requests.call_uninterruptible(request)?.map(|_| ())
     }
 
     /// Lends a pool to a device that is down, or takes it away. What is to be freed is freed here,
@@ -127,17 +135,9 @@ impl Operations for Frontend {
 
     #[inline(always)]
     fn start_xmit(&self, bh: &BhOff, frame: Skb, more: bool) -> Result<(), Skb> {
-        let mut frame = Some(frame);
-        let send = |state: &mut State| {
-            frame
-                .take()
-                .map_or(Ok(()), |frame| self.nic.send(bh, state, frame, more))
-        };
-        match self.nic.state.enter(send) {
-            Ok(result) => result,
-            // Another CPU is at it, and not done soon.
-            Err(_) => frame.map_or(Ok(()), Err),
-        }
+        net::send_inside(&self.nic.state, frame, |state, frame| {
+            self.nic.send(bh, state, frame, more)
+        })
     }
 
     fn poll(&self, poll: Poll<'_>) -> usize {
@@ -149,22 +149,22 @@ impl Operations for Frontend {
     }
 
     fn set_address(&self, address: [u8; 6]) -> Result {
-        self.ask(Request::SetAddress(address))
+        self.tell(Request::SetAddress(address))
     }
 
     fn set_mtu(&self, mtu: u32) -> Result {
-        self.ask(Request::SetMtu(mtu))
+        self.tell(Request::SetMtu(mtu))
     }
 
     fn set_filter(&self, filter: Filter) -> Result {
-        self.ask(Request::SetFilter(filter))
+        self.tell(Request::SetFilter(filter))
     }
 
     fn set_offloads(&self, offloads: Offloads) -> Result {
-        self.ask(Request::SetOffloads(offloads))
+        self.tell(Request::SetOffloads(offloads))
     }
 
     fn set_vlan(&self, id: u16, wanted: bool) -> Result {
-        self.ask(Request::SetVlan { id, wanted })
+        self.tell(Request::SetVlan { id, wanted })
     }
 }

@@ -66,7 +66,9 @@ impl Ethtool for Frontend {
             LinkMode::Force {
                 mbits: 10 | 100, ..
             } => mode,
-            LinkMode::Negotiate(modes) if modes.has(link::MODES) => mode,
+            LinkMode::Negotiate(modes) if modes.has(link::MODES) => {
+                LinkMode::Negotiate(modes.common(link::MODES))
+            }
             _ => return Err(EINVAL),
         };
         self.ask(Request::SetLink(mode))

@@ -136,6 +136,7 @@ impl Hw {
             bar.write_reg(RDH::zeroed());
             bar.write_reg(RDT::zeroed());
         });
+        self.set_pause(state);
         self.set_filter(state);
     }
 
@@ -192,17 +193,19 @@ impl Hw {
             let checksum = settings.offloads.has(Offloads::RX_CHECKSUM);
             bar.write_reg(RXCSUM::zeroed().with_tcp_udp(checksum));
             // Buffers of 2 048 bytes are what the bits left at zero say.
-            bar.write_reg(
-                RCTL::zeroed()
-                    .with_enable(true)
-                    .with_unicast_promiscuous(filter.promiscuous || !unicast_fits)
-                    .with_multicast_promiscuous(filter.promiscuous || filter.all_multicast)
-                    .with_long_frames(settings.mtu > 1500)
-                    .with_accept_broadcast(true)
-                    .with_store_bad(all)
-                    .with_filter_vlans(some_vlans && !filter.promiscuous && !all)
-                    .with_strip_crc(!settings.offloads.has(Offloads::RX_FCS)),
-            );
+            let rctl = RCTL::zeroed()
+                .with_enable(true)
+                .with_unicast_promiscuous(filter.promiscuous || !unicast_fits)
+                .with_multicast_promiscuous(filter.promiscuous || filter.all_multicast)
+                .with_long_frames(settings.mtu > 1500)
+                .with_accept_broadcast(true)
+                .with_store_bad(all)
+                .with_filter_vlans(some_vlans && !filter.promiscuous && !all)
+                .with_strip_crc(!settings.offloads.has(Offloads::RX_FCS));
+            // The emulated device takes no frame for a second after this is written.
+            if bar.read(RCTL).into_raw() != rctl.into_raw() {
+                bar.write_reg(rctl);
+            }
         });
     }
 
@@ -287,7 +290,8 @@ impl Hw {
     }
 
     /// Chooses flow control.
-    pub(super) fn set_pause(&self, pause: Pause, mtu: u32) {
+    pub(super) fn set_pause(&self, state: &State) {
+        let (pause, mtu) = (state.pause, state.settings.mtu);
         // There must be room for a frame that is on its way already, and for some more.
         let high = (RX_MEMORY / 10 * 9).min(RX_MEMORY.saturating_sub(mtu + 18)) & 0xfff8;
         let (low, high) = if pause.tx { (high - 8, high) } else { (0, 0) };
@@ -337,9 +341,13 @@ impl Hw {
         }
     }
 
-    /// Adds to `counters` what the device has counted.
+    /// Adds to `counters` what the device has counted, if it is there.
     pub(super) fn collect(&self, counters: &mut Counters) {
-        self.access((), |bar| counters.collect(bar));
+        self.access((), |bar| {
+            if bar.read(STATUS).into_raw() != u32::MAX {
+                counters.collect(bar);
+            }
+        });
     }
 
     /// Switches the first light on or off; `None`: it is for the link again.

@@ -6,7 +6,7 @@ use coop_domain::sleep;
 use kernel::{prelude::*, time::Delta};
 
 use super::{
-    counters::{GORC, GOTC, MPC},
+    counters::*,
     device::{Nic, State},
 };
 use crate::net::{mii, LinkMode, Modes, Pause};
@@ -49,12 +49,31 @@ impl Nic {
         }
         self.phy(mii::CONTROL, Some(mii::control(link))).await?;
         self.state.with(|state| {
+            (state.pause, state.negotiated) = (pause, false);
             self.hw.set_link(&state.settings);
-            self.hw.set_pause(pause, state.settings.mtu);
+            self.hw.set_pause(state);
         })?;
         // There may be none for a while.
         self.attention.signal();
         Ok(())
+    }
+
+    /// The same, unless that is how it is: another driver may have switched it off, or it was
+    /// without power.
+    pub(super) async fn claim_link(&self) -> Result {
+        let (link, pause) = self
+            .state
+            .with(|state| (state.settings.link, state.settings.pause))?;
+        let mut same = mii::is_as(self.phy(mii::CONTROL, None).await?, link);
+        if let LinkMode::Negotiate(modes) = link {
+            same &= self.phy(mii::ADVERTISEMENT, None).await? == mii::advertisement(modes, pause);
+            let offers = self.phy(mii::CONTROL_1000, None).await? & mii::OFFERS_1000;
+            same &= offers == mii::advertisement_1000(modes);
+        }
+        if same {
+            return Ok(());
+        }
+        self.set_up_link().await
     }
 
     /// What has come of flow control.
@@ -75,26 +94,50 @@ impl Nic {
         let now = self.state.with(|state| {
             self.collect(state);
             state.link = self.hw.link();
-            state.up.then_some((state.link, state.settings.mtu))
+            state.negotiated &= state.link.up;
+            // Nothing is sent any more, and nobody would ask why.
+            let stuck = !state.link.up && !state.tx.is_idle();
+            state.up.then_some((state.link, state.negotiated, stuck))
         })?;
-        let Some((link, mtu)) = now else {
+        let Some((link, negotiated, stuck)) = now else {
             return Ok(());
         };
-        if link.up && !self.interface.link().up {
+        if link.up && !negotiated {
             let pause = self.resolve_pause().await?;
-            self.hw.set_pause(pause, mtu);
+            self.state.with(|state| {
+                (state.pause, state.negotiated) = (pause, true);
+                self.hw.set_pause(state);
+            })?;
         }
         self.interface.change_link(link);
+        if stuck {
+            self.reset().await?;
+        }
         Ok(())
     }
 
     /// Adds up what the device has counted.
     pub(super) fn collect(&self, state: &mut State) {
-        let before = [GORC, GOTC, MPC].map(|i| state.counters.get(i));
+        let stats = self.interface.stats();
+        // Of which counters of the interface those of the device are part, as in the C driver.
+        let parts = [
+            (&stats.rx_errors, RX_ERRORS),
+            (&stats.rx_length_errors, &[RUC, ROC]),
+            (&stats.rx_crc_errors, &[CRCERRS]),
+            (&stats.rx_frame_errors, &[ALGNERRC]),
+            (&stats.rx_missed_errors, &[MPC]),
+            (&stats.multicast, &[MPRC]),
+            (&stats.collisions, &[COLC]),
+            (&stats.tx_errors, &[ECOL, LATECOL]),
+        ];
+        let before = parts.map(|(_, of)| state.counters.sum(of));
+        let bytes = [GORC, GOTC].map(|i| state.counters.get(i));
         self.hw.collect(&mut state.counters);
-        let after = [GORC, GOTC, MPC].map(|i| state.counters.get(i));
-        let [received, sent, missed] = core::array::from_fn(|i| after[i].wrapping_sub(before[i]));
-        self.interface.stats().rx_missed_errors.add(missed);
+        for ((counter, of), before) in parts.into_iter().zip(before) {
+            counter.add(state.counters.sum(of).wrapping_sub(before));
+        }
+        let received = state.counters.get(GORC).wrapping_sub(bytes[0]);
+        let sent = state.counters.get(GOTC).wrapping_sub(bytes[1]);
         if state.throttle.balance(received, sent) {
             self.hw.set_interrupt_rate(state.throttle.rate());
         }

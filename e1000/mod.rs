@@ -31,7 +31,7 @@ mod test;
 mod tx;
 
 use coop_domain::prelude::*;
-use kernel::{device::Core, dma::DmaMask, module::this_module, pci, prelude::*, sync::Arc};
+use kernel::{device::Core, dma::DmaMask, pci, prelude::*, sync::Arc};
 
 use self::{
     counters::Counters,
@@ -61,61 +61,44 @@ const TRAITS: net::Traits = net::Traits {
     max_segments: tx::MAX_SEGMENTS,
 };
 
-/// A device that the driver is bound to. What is written first goes first.
-pub(crate) struct E1000 {
-    /// Closes the device, if it is open, and returns when nobody calls it any more.
-    _registration: net::Registration<Frontend>,
-    /// Ends the coroutines.
-    _domain: Domain,
-}
-
 kernel::pci_device_table!(
     PCI_TABLE,
-    <Driver as pci::Driver>::IdInfo,
+    (),
     [(pci::DeviceId::from_id(pci::Vendor::INTEL, 0x100e), ())]
 );
 
 pub(crate) struct Driver;
 
-impl pci::Driver for Driver {
-    type IdInfo = ();
-    type Data<'bound> = E1000;
-    const ID_TABLE: pci::IdTable<Self::IdInfo> = &PCI_TABLE;
+impl net::Driver for Driver {
+    type Frontend = Frontend;
+    const ID_TABLE: pci::IdTable<()> = &PCI_TABLE;
+    const TRAITS: net::Traits = TRAITS;
+    const DOMAIN: &'static str = "e1000";
 
-    fn probe<'bound>(
-        pdev: &'bound pci::Device<Core<'_>>,
-        _info: Option<&'bound Self::IdInfo>,
-    ) -> impl PinInit<Self::Data<'bound>, Error> + 'bound {
-        E1000::new(pdev)
-    }
-}
-
-impl E1000 {
-    fn new(pdev: &pci::Device<Core<'_>>) -> Result<Self> {
+    fn probe(pdev: &pci::Device<Core<'_>>) -> Result<net::Nic<Self>> {
         // On the PCI bus this chip knows 32 bits of an address only.
         net::enable(pdev, DmaMask::new::<32>())?;
         let hw = Hw::map(pdev)?;
         hw.reset();
         let address = hw.read_address()?;
 
-        let name = net::device_name(pdev, "e1000")?;
-        let domain = Domain::builder(&name, this_module::<crate::DriverModule>())
-            .level(Level::Bh)
-            .build()?;
-        let interface = net::Interface::new(pdev.as_ref(), &TRAITS)?;
+        let new = net::NewNic::<Self>::new(pdev)?;
+        let pause = net::Pause {
+            negotiated: true,
+            rx: true,
+            tx: true,
+        };
         let state = State {
             open: false,
             up: false,
             link: net::Link::default(),
+            pause,
+            negotiated: false,
             settings: Settings {
                 address,
                 mtu: 1500,
                 link: net::LinkMode::Negotiate(link::MODES),
-                pause: net::Pause {
-                    negotiated: true,
-                    rx: true,
-                    tx: true,
-                },
+                pause,
                 offloads: TRAITS.offloads,
             },
             filter: net::Filter::default(),
@@ -125,14 +108,14 @@ impl E1000 {
             hangs: 0,
             waits: 0,
             idle_interrupts: 0,
-            rx: RxRing::new(pdev.as_ref(), interface.clone(), RING_LEN)?,
+            rx: RxRing::new(pdev.as_ref(), new.interface(), RING_LEN)?,
             tx: TxRing::new(pdev.as_ref(), RING_LEN)?,
         };
         let nic = Arc::new(
             Nic {
                 hw,
-                interface: interface.clone(),
-                state: domain.cell(state),
+                interface: new.interface(),
+                state: new.cell(state),
                 attention: Arc::new(Signal::new(), GFP_KERNEL)?,
                 hung: Signal::new(),
                 started: Signal::new(),
@@ -140,28 +123,20 @@ impl E1000 {
             GFP_KERNEL,
         )?;
 
-        let (requests, requests_here) = domain.call_mailbox()?;
-        domain
-            .spawn(c"control", control::control(nic.clone(), requests_here))?
-            .detach();
-        domain
-            .spawn(c"recover", control::recover(nic.clone(), requests.clone()))?
-            .detach();
-        domain
-            .spawn(c"watch", control::watch(nic.clone(), requests.clone()))?
-            .detach();
-        domain.spawn(c"tick", control::tick(nic.clone()))?.detach();
+        let (requests, requests_here) = new.requests()?;
+        new.spawn(c"control", control::control(nic.clone(), requests_here))?;
+        new.spawn(c"recover", control::recover(nic.clone(), requests.clone()))?;
+        new.spawn(c"watch", control::watch(nic.clone(), requests.clone()))?;
+        new.spawn(c"tick", control::tick(nic.clone()))?;
 
-        let attention = nic.attention.clone();
-        let here = nic.clone();
-        net::request_irq(pdev, &interface, c"coop_e1000", attention, move || {
-            here.interrupt()
-        })?;
+        let (attention, here) = (nic.attention.clone(), nic.clone());
         let frontend = Frontend { requests, nic };
-        let registration = net::Registration::new(interface, &address, frontend)?;
-        Ok(Self {
-            _registration: registration,
-            _domain: domain,
-        })
+        new.register(
+            pdev,
+            &address,
+            attention,
+            move || here.interrupt(),
+            frontend,
+        )
     }
 }

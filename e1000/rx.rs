@@ -125,7 +125,8 @@ impl RxRing {
         let (end, len) = (status.is_end_of_packet(), status.len());
         let frame = match core::mem::replace(&mut self.partial, Partial::None) {
             Partial::Lost => Err(None),
-            _ if status.is_bad() && !self.keeps_bad => Err(Some(&stats.rx_errors)),
+            // Only at the end is it known; the device has counted it.
+            _ if status.is_bad() && end && !self.keeps_bad => Err(None),
             Partial::None if end && len <= COPY_BREAK => self
                 .buffers
                 .copy(bh, self.next, len)

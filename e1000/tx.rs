@@ -15,8 +15,9 @@ use super::{
 use crate::net::{BhOff, Pieces, Ring, Sent, Skb, TxFrames};
 
 /// So many descriptors a frame needs at most: one for what to do with it, one for each of its up to
-/// 18 pieces, and more where pieces are longer than a descriptor takes, which can be four segments;
-/// two for the sake of [`split_end`](TxRing::push).
+/// 18 pieces, and more where pieces are longer than a descriptor takes, which can be four segments
+/// (of the data, and as much again for headers, of up to 255 bytes, where segments have 8 bytes at
+/// least); two for the sake of [`split_end`](TxRing::push).
 pub(super) const MAX_PER_FRAME: usize = 1 + 18 + (MAX_SEGMENTS as usize) / 2 + 2;
 
 /// The shortest ring: so that there is room for a frame, and for another one meanwhile.
@@ -76,6 +77,11 @@ impl TxRing {
 
     pub(super) fn is_empty(&self) -> bool {
         self.next == self.oldest
+    }
+
+    /// Whether all has been sent that was put into the ring.
+    pub(super) fn is_idle(&self) -> bool {
+        self.is_empty() || TxStatus(self.ring.status(self.next.wrapping_sub(1))).is_done()
     }
 
     /// Writes the descriptors of a frame, for which there must be room. Returns its length.

@@ -149,6 +149,11 @@ impl Modes {
     pub(crate) const fn has(self, other: Self) -> bool {
         self.0 & other.0 != 0
     }
+
+    /// What both have.
+    pub(crate) const fn common(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
 }
 
 /// What a link can be like.

@@ -155,8 +155,18 @@ struct sk_buff *coop_net_tx_new(struct net_device *dev, const u8 *bytes, unsigne
 /* The device fills in lengths and sums as it cuts the frame up: leave room for them. */
 static int coop_net_tx_segment(struct sk_buff *skb, struct coop_net_offload *offload)
 {
-	int error = skb_cow_head(skb, 0);
+	const struct skb_shared_info *info = skb_shinfo(skb);
+	unsigned int headers = skb_tcp_all_headers(skb);
+	int error;
 
+	/*
+	 * The stack has cut up what has too many segments, but for what a packet socket sends past the
+	 * queue: nobody has counted those before gso_features_check().
+	 */
+	if (unlikely(headers > U8_MAX || info->gso_size < TCP_MIN_GSO_SIZE ||
+		     skb->len > headers + skb->dev->tso_max_segs * info->gso_size))
+		return -EMSGSIZE;
+	error = skb_cow_head(skb, 0);
 	if (unlikely(error))
 		return error;
 	offload->ipv4 = skb_shinfo(skb)->gso_type & SKB_GSO_TCPV4;
@@ -174,8 +184,23 @@ static int coop_net_tx_segment(struct sk_buff *skb, struct coop_net_offload *off
 	offload->network = skb_network_offset(skb);
 	offload->start = skb_transport_offset(skb);
 	offload->field = offload->start + offsetof(struct tcphdr, check);
-	offload->headers = skb_tcp_all_headers(skb);
+	offload->headers = headers;
 	offload->segment = skb_shinfo(skb)->gso_size;
+	return 0;
+}
+
+/* The device sums up, if it can tell where. */
+static int coop_net_tx_checksum(struct sk_buff *skb, struct coop_net_offload *offload)
+{
+	unsigned int start = skb_checksum_start_offset(skb);
+	unsigned int field = start + skb->csum_offset;
+
+	if (unlikely(field > U8_MAX))
+		return skb_checksum_help(skb);
+	offload->what = COOP_NET_CHECKSUM;
+	offload->tcp = skb->csum_offset == offsetof(struct tcphdr, check);
+	offload->start = start;
+	offload->field = field;
 	return 0;
 }
 
@@ -192,14 +217,11 @@ static int coop_net_tx_prepare(struct sk_buff *skb, struct coop_net_offload *off
 		offload->tag = skb_vlan_tag_get(skb);
 	if (skb_is_gso(skb)) {
 		error = coop_net_tx_segment(skb, offload);
-		if (unlikely(error))
-			dev_kfree_skb_any(skb);
 	} else if (skb->ip_summed == CHECKSUM_PARTIAL) {
-		offload->what = COOP_NET_CHECKSUM;
-		offload->tcp = skb->csum_offset == offsetof(struct tcphdr, check);
-		offload->start = skb_checksum_start_offset(skb);
-		offload->field = offload->start + skb->csum_offset;
+		error = coop_net_tx_checksum(skb, offload);
 	}
+	if (unlikely(error))
+		dev_kfree_skb_any(skb);
 	return error;
 }
 

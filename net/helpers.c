@@ -17,6 +17,8 @@ struct coop_net_priv {
 	bool full_duplex;
 	/* Up for the stack, but at rest: see coop_net_pause. */
 	bool paused;
+	/* The interrupt that has the poll called. */
+	int irq;
 	struct napi_struct napi;
 };
 
@@ -27,15 +29,43 @@ static void coop_net_set_queues(struct net_device *dev, struct napi_struct *napi
 	netif_queue_set_napi(dev, 0, NETDEV_QUEUE_TYPE_TX, napi);
 }
 
+static int coop_net_poll(struct napi_struct *napi, int budget)
+{
+	struct coop_net_priv *priv = container_of(napi, struct coop_net_priv, napi);
+
+	return priv->callbacks->poll(priv->driver, budget);
+}
+
+/*
+ * The poll is there as long as the interface is up; what users set for it outlives it. (A poll
+ * that only stays disabled has the kernel wait for ever when somebody takes its thread away.)
+ */
+static void coop_net_begin_polls(struct net_device *dev)
+{
+	struct coop_net_priv *priv = netdev_priv(dev);
+
+	netif_napi_add_config(dev, &priv->napi, coop_net_poll, 0);
+	netif_napi_set_irq(&priv->napi, priv->irq);
+	napi_enable(&priv->napi);
+}
+
+static void coop_net_end_polls(struct net_device *dev)
+{
+	struct napi_struct *napi = coop_net_napi(dev);
+
+	napi_disable(napi);
+	netif_napi_del(napi);
+}
+
 static int coop_net_start(struct net_device *dev, int (*open)(void *driver))
 {
 	struct coop_net_priv *priv = netdev_priv(dev);
 	int error;
 
-	napi_enable(&priv->napi);
+	coop_net_begin_polls(dev);
 	error = open(priv->driver);
 	if (error) {
-		napi_disable(&priv->napi);
+		coop_net_end_polls(dev);
 		return error;
 	}
 	coop_net_set_queues(dev, &priv->napi);
@@ -60,7 +90,7 @@ static int coop_net_stop(struct net_device *dev)
 	}
 	netif_tx_disable(dev);
 	coop_net_set_queues(dev, NULL);
-	napi_disable(&priv->napi);
+	coop_net_end_polls(dev);
 	return priv->callbacks->stop(priv->driver);
 }
 
@@ -84,13 +114,6 @@ int coop_net_resume(struct net_device *dev)
 	if (!error)
 		priv->paused = false;
 	return error;
-}
-
-static int coop_net_poll(struct napi_struct *napi, int budget)
-{
-	struct coop_net_priv *priv = container_of(napi, struct coop_net_priv, napi);
-
-	return priv->callbacks->poll(priv->driver, budget);
 }
 
 static netdev_tx_t coop_net_start_xmit(struct sk_buff *skb, struct net_device *dev)
@@ -195,10 +218,15 @@ static void coop_net_get_stats64(struct net_device *dev, struct rtnl_link_stats6
 	to->rx_packets = READ_ONCE(from->rx_packets);
 	to->rx_bytes = READ_ONCE(from->rx_bytes);
 	to->rx_errors = READ_ONCE(from->rx_errors);
+	to->rx_length_errors = READ_ONCE(from->rx_length_errors);
+	to->rx_crc_errors = READ_ONCE(from->rx_crc_errors);
+	to->rx_frame_errors = READ_ONCE(from->rx_frame_errors);
 	to->rx_dropped = READ_ONCE(from->rx_dropped);
 	to->rx_missed_errors = READ_ONCE(from->rx_missed_errors);
 	to->tx_packets = READ_ONCE(from->tx_packets);
 	to->tx_bytes = READ_ONCE(from->tx_bytes);
+	to->multicast = READ_ONCE(from->multicast);
+	to->collisions = READ_ONCE(from->collisions);
 	to->tx_errors = READ_ONCE(from->tx_errors);
 	to->tx_dropped = READ_ONCE(from->tx_dropped);
 }
@@ -281,8 +309,8 @@ struct net_device *coop_net_alloc(struct device *parent, const struct coop_net_t
 	netif_set_tso_max_segs(dev, traits->max_segments);
 	priv = netdev_priv(dev);
 	dev->stat_ops = &coop_net_stat_ops;
-	/* What users set for this poll outlives it. */
-	netif_napi_add_config(dev, &priv->napi, coop_net_poll, 0);
+	/* As after a poll has ended: who schedules it has no effect. */
+	set_bit(NAPI_STATE_SCHED, &priv->napi.state);
 	netif_carrier_off(dev);
 	return dev;
 }
@@ -343,7 +371,7 @@ bool coop_net_link(struct net_device *dev, u32 *mbits, bool *full_duplex)
 /* Before it is registered: the interrupt that has the poll called. */
 void coop_net_set_irq(struct net_device *dev, int irq)
 {
-	netif_napi_set_irq(coop_net_napi(dev), irq);
+	((struct coop_net_priv *)netdev_priv(dev))->irq = irq;
 }
 
 void coop_net_unregister(struct net_device *dev)
@@ -352,9 +380,16 @@ void coop_net_unregister(struct net_device *dev)
 	unregister_netdev(dev);
 }
 
+/* Where it is; it changes at any time. */
 const char *coop_net_name(struct net_device *dev)
 {
-	return netdev_name(dev);
+	return dev->name;
+}
+
+/* @to has room for IFNAMSIZ. */
+void coop_net_copy_name(struct net_device *dev, char *to)
+{
+	strscpy(to, netdev_name(dev), IFNAMSIZ);
 }
 
 /*

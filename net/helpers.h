@@ -40,10 +40,15 @@ struct coop_net_stats {
 	u64 rx_packets;
 	u64 rx_bytes;
 	u64 rx_errors;
+	u64 rx_length_errors;
+	u64 rx_crc_errors;
+	u64 rx_frame_errors;
 	u64 rx_dropped;
 	u64 rx_missed_errors;
 	u64 tx_packets;
 	u64 tx_bytes;
+	u64 multicast;
+	u64 collisions;
 	u64 tx_errors;
 	u64 tx_dropped;
 	u64 tx_cut_frames;
@@ -72,6 +77,7 @@ bool coop_net_link(struct net_device *dev, u32 *mbits, bool *full_duplex);
 void coop_net_set_irq(struct net_device *dev, int irq);
 void coop_net_unregister(struct net_device *dev);
 const char *coop_net_name(struct net_device *dev);
+void coop_net_copy_name(struct net_device *dev, char *to);
 struct napi_struct *coop_net_napi(struct net_device *dev);
 
 void coop_net_set_carrier(struct net_device *dev, bool up, u32 mbits, bool full_duplex);
@@ -112,7 +118,10 @@ struct coop_net_piece {
 
 enum { COOP_NET_PLAIN, COOP_NET_CHECKSUM, COOP_NET_SEGMENT };
 
-/* What the device is to do with a frame while it sends it; lengths in bytes. */
+/*
+ * What the device is to do with a frame while it sends it; offsets and lengths in bytes. Devices
+ * have a byte for what is in the headers: what is further away, the CPU sums up.
+ */
 struct coop_net_offload {
 	u8 what;
 	bool tcp;
@@ -123,12 +132,12 @@ struct coop_net_offload {
 	 * how much data a segment has.
 	 */
 	bool ipv4;
-	u16 network;
-	u16 headers;
+	u8 network;
+	u8 headers;
 	u16 segment;
 	/* Where the sum begins, and where it goes. */
-	u16 start;
-	u16 field;
+	u8 start;
+	u8 field;
 };
 
 /* What has been sent: frames as the stack gave them, packets as they went over the wire. */

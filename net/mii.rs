@@ -38,6 +38,20 @@ pub(crate) fn control(mode: LinkMode) -> u16 {
     bits as u16
 }
 
+/// Whether `is`, read from [`CONTROL`], is as `mode` says, and the transceiver at work.
+pub(crate) fn is_as(is: u16, mode: LinkMode) -> bool {
+    let rest = bindings::BMCR_PDOWN | bindings::BMCR_ISOLATE | bindings::BMCR_LOOPBACK;
+    let mask = bindings::BMCR_ANENABLE
+        | rest
+        | match mode {
+            LinkMode::Negotiate(_) => 0,
+            LinkMode::Force { .. } => {
+                bindings::BMCR_SPEED1000 | bindings::BMCR_SPEED100 | bindings::BMCR_FULLDPLX
+            }
+        };
+    u32::from(is ^ control(mode)) & mask == 0
+}
+
 /// For [`ADVERTISEMENT`]: what this side offers. Half of what `ethtool` calls the modes is in the
 /// same order there.
 pub(crate) fn advertisement(modes: Modes, pause: Pause) -> u16 {
@@ -54,6 +68,10 @@ pub(crate) fn advertisement(modes: Modes, pause: Pause) -> u16 {
     };
     (bindings::ADVERTISE_CSMA | (modes.0 & SLOW) << 5 | pause) as u16
 }
+
+/// What [`advertisement_1000`] decides of [`CONTROL_1000`].
+pub(crate) const OFFERS_1000: u16 =
+    (bindings::ADVERTISE_1000FULL | bindings::ADVERTISE_1000HALF) as u16;
 
 /// For [`CONTROL_1000`]: the same for 1000 Mbit/s.
 pub(crate) fn advertisement_1000(modes: Modes) -> u16 {

@@ -16,8 +16,9 @@
 //! | [`RxBuffers`], [`RxPool`], [`TxFrames`] | frames that the device writes, and reads, where they are |
 //! | [`SharedArea`] | memory of the device's liking, for frames that are copied |
 //! | [`mii`] | the registers of a transceiver |
-//! | [`NicDriver`] | a PCI driver: sleep, resets, errors on the bus |
-//! | [`enable`], [`request_irq`], [`Regs`] | the PCI function, its interrupt, its registers |
+//! | [`Driver`], [`NewNic`], [`Nic`] | a driver; how it makes a NIC of a device, with its domain |
+//! | [`NicDriver`] | the same as a PCI driver: sleep, resets, errors on the bus |
+//! | [`enable`], [`Interrupt`], [`Regs`] | the PCI function, its interrupt, its registers |
 //! | [`Throttle`] | how often a device may interrupt |
 //! | [`Stats`] | counters, written by the driver, read by anybody |
 
@@ -26,6 +27,7 @@
 
 mod ethtool;
 pub(crate) mod mii;
+mod nic;
 mod stats;
 mod sys;
 mod throttle;
@@ -35,11 +37,14 @@ use core::sync::atomic::{compiler_fence, Ordering::SeqCst};
 use kernel::sync::barrier::{dma_mb, Read};
 
 pub(crate) use self::ethtool::{Ethtool, LinkMode, LinkModes, Modes, Pause, Refusal, Rings};
+pub(crate) use self::nic::{send_inside, Driver, NewNic, Nic};
 pub(crate) use self::stats::Stats;
 pub(crate) use self::sys::{
-    interface::{Filter, Interface, Link, Offloads, Operations, Registration, Traits},
-    pci::{device_name, enable, request_irq, NicDriver, Regs},
+    interface::{Filter, Interface, Link, Offloads, Operations, Traits},
+    interrupt::Interrupt,
+    pci::{device_name, enable, NicDriver, Regs},
     poll::{BhOff, Poll},
+    registration::Registration,
     ring::Ring,
     rx_buffers::{RxBuffers, RxPool},
     shared_area::SharedArea,

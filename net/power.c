@@ -51,6 +51,14 @@ static void coop_net_halt(struct device *dev)
 	rtnl_unlock();
 }
 
+/* The stack may have other addresses now, of which it tells no device that is away. */
+static void coop_net_attach(struct net_device *interface)
+{
+	netif_device_attach(interface);
+	/* The flags as they are: with them it tells the addresses anew. */
+	dev_change_flags(interface, netif_get_flags(interface), NULL);
+}
+
 static int coop_net_go_on(struct device *dev)
 {
 	struct net_device *interface = coop_net_of(dev);
@@ -63,7 +71,7 @@ static int coop_net_go_on(struct device *dev)
 	if (error)
 		netdev_err(interface, "does not come up again: %pe\n", ERR_PTR(error));
 	else
-		netif_device_attach(interface);
+		coop_net_attach(interface);
 	rtnl_unlock();
 	return error;
 }

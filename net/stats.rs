@@ -30,14 +30,20 @@ impl Counter {
 pub(crate) struct Stats {
     pub(crate) rx_packets: Counter,
     pub(crate) rx_bytes: Counter,
+    /// Frames that came in, and were not as they should be; those after it are some of the kinds.
     pub(crate) rx_errors: Counter,
+    pub(crate) rx_length_errors: Counter,
+    pub(crate) rx_crc_errors: Counter,
+    pub(crate) rx_frame_errors: Counter,
     /// Frames that came in and were given up, for want of memory.
     pub(crate) rx_dropped: Counter,
     /// Frames that the device had no buffer for.
     pub(crate) rx_missed_errors: Counter,
     pub(crate) tx_packets: Counter,
     pub(crate) tx_bytes: Counter,
-    /// How often the device stopped sending.
+    pub(crate) multicast: Counter,
+    pub(crate) collisions: Counter,
+    /// How often the device stopped sending, or gave a frame up.
     pub(crate) tx_errors: Counter,
     /// Frames that could not be sent.
     pub(crate) tx_dropped: Counter,
@@ -52,10 +58,15 @@ impl Stats {
             rx_packets: Counter::new(),
             rx_bytes: Counter::new(),
             rx_errors: Counter::new(),
+            rx_length_errors: Counter::new(),
+            rx_crc_errors: Counter::new(),
+            rx_frame_errors: Counter::new(),
             rx_dropped: Counter::new(),
             rx_missed_errors: Counter::new(),
             tx_packets: Counter::new(),
             tx_bytes: Counter::new(),
+            multicast: Counter::new(),
+            collisions: Counter::new(),
             tx_errors: Counter::new(),
             tx_dropped: Counter::new(),
             tx_cut_frames: Counter::new(),

@@ -11,7 +11,8 @@ use super::{
     regs::Causes,
 };
 use crate::net::{
-    BhOff, Ethtool, Filter, Interface, Link, LinkMode, LinkModes, Modes, Operations, Poll, Skb,
+    self, BhOff, Ethtool, Filter, Interface, Link, LinkMode, LinkModes, Modes, Operations, Poll,
+    Skb,
 };
 
 /// What the coroutine of a device, its interrupt and the network stack know.
@@ -193,7 +194,7 @@ impl Drop for Nic {
 
 /// The network stack's end of the device. What frames need is done at once, inside the domain; for
 /// everything else it calls the coroutine.
-pub(super) struct Frontend {
+pub(crate) struct Frontend {
     pub(super) requests: Caller<Request, Result>,
     pub(super) nic: Arc<Nic>,
 }
@@ -209,16 +210,9 @@ impl Operations for Frontend {
     }
 
     fn start_xmit(&self, _bh: &BhOff, frame: Skb, _more: bool) -> Result<(), Skb> {
-        let mut frame = Some(frame);
-        let send = |state: &mut State| {
-            let frame = frame.take();
-            frame.map_or(Ok(()), |frame| self.nic.send(state, frame))
-        };
-        match self.nic.state.enter(send) {
-            Ok(result) => result,
-            // Another CPU is at it, and not done soon.
-            Err(_) => frame.map_or(Ok(()), Err),
-        }
+        net::send_inside(&self.nic.state, frame, |state, frame| {
+            self.nic.send(state, frame)
+        })
     }
 
     fn poll(&self, poll: Poll<'_>) -> usize {
@@ -229,12 +223,15 @@ impl Operations for Frontend {
         self.nic.hung.signal();
     }
 
+    // Killed or not, the stack and the device are to be of one mind in these.
     fn set_address(&self, address: [u8; 6]) -> Result {
-        self.requests.call(Request::SetAddress(address))?
+        self.requests
+            .call_uninterruptible(Request::SetAddress(address))?
     }
 
     fn set_filter(&self, filter: Filter) -> Result {
-        self.requests.call(Request::SetFilter(filter))?
+        self.requests
+            .call_uninterruptible(Request::SetFilter(filter))?
     }
 }
 

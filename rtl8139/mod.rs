@@ -18,7 +18,7 @@ mod hw;
 mod regs;
 
 use coop_domain::prelude::*;
-use kernel::{device::Core, dma::DmaMask, module::this_module, pci, prelude::*, sync::Arc};
+use kernel::{device::Core, dma::DmaMask, pci, prelude::*, sync::Arc};
 
 use self::{
     device::{Frontend, Nic, State},
@@ -30,87 +30,54 @@ use crate::net::{self, Offloads};
 /// As frames are copied, they may be in pieces, and are summed up at the same time.
 const OFFLOADS: Offloads = Offloads::SCATTER.and(Offloads::TX_CHECKSUM);
 
-const TRAITS: net::Traits = net::Traits {
-    offloads: OFFLOADS,
-    switchable: OFFLOADS,
-    max_mtu: 1500,
-    max_segments: u16::MAX,
-};
-
-/// A device that the driver is bound to. What is written first goes first.
-pub(crate) struct Rtl8139 {
-    /// Closes the device, if it is open, and returns when nobody calls it any more.
-    _registration: net::Registration<Frontend>,
-    /// Ends the coroutine.
-    _domain: Domain,
-}
-
 kernel::pci_device_table!(
     PCI_TABLE,
-    <Driver as pci::Driver>::IdInfo,
+    (),
     [(pci::DeviceId::from_id(pci::Vendor::REALTEK, 0x8139), ())]
 );
 
 pub(crate) struct Driver;
 
-impl pci::Driver for Driver {
-    type IdInfo = ();
-    type Data<'bound> = Rtl8139;
-    const ID_TABLE: pci::IdTable<Self::IdInfo> = &PCI_TABLE;
+impl net::Driver for Driver {
+    type Frontend = Frontend;
+    const ID_TABLE: pci::IdTable<()> = &PCI_TABLE;
+    const TRAITS: net::Traits = net::Traits {
+        offloads: OFFLOADS,
+        switchable: OFFLOADS,
+        max_mtu: 1500,
+        max_segments: u16::MAX,
+    };
+    const DOMAIN: &'static str = "rtl8139";
 
-    fn probe<'bound>(
-        pdev: &'bound pci::Device<Core<'_>>,
-        _info: Option<&'bound Self::IdInfo>,
-    ) -> impl PinInit<Self::Data<'bound>, Error> + 'bound {
-        Rtl8139::new(pdev)
-    }
-}
-
-impl Rtl8139 {
-    fn new(pdev: &pci::Device<Core<'_>>) -> Result<Self> {
+    fn probe(pdev: &pci::Device<Core<'_>>) -> Result<net::Nic<Self>> {
         net::enable(pdev, DmaMask::new::<32>())?;
         let hw = Hw::map(pdev)?;
         hw.reset()?;
         let address = hw.address();
 
-        let name = net::device_name(pdev, "rtl8139")?;
-        let domain = Domain::builder(&name, this_module::<crate::DriverModule>())
-            .level(Level::Bh)
-            .build()?;
-        let interface = net::Interface::new(pdev.as_ref(), &TRAITS)?;
+        let new = net::NewNic::<Self>::new(pdev)?;
         let state = State {
             up: false,
             address,
             filter: net::Filter::default(),
-            rx: RxRing::new(pdev.as_ref(), interface.clone())?,
-            tx: TxSlots::new(pdev.as_ref(), interface.clone())?,
+            rx: RxRing::new(pdev.as_ref(), new.interface())?,
+            tx: TxSlots::new(pdev.as_ref(), new.interface())?,
         };
         let nic = Arc::new(
             Nic {
                 hw,
-                interface: interface.clone(),
-                state: domain.cell(state),
+                interface: new.interface(),
+                state: new.cell(state),
                 link_changed: Arc::new(Signal::new(), GFP_KERNEL)?,
                 hung: Signal::new(),
             },
             GFP_KERNEL,
         )?;
+        let (requests, requests_here) = new.requests()?;
+        new.spawn(c"control", device::control(nic.clone(), requests_here))?;
 
-        let (requests, requests_here) = domain.call_mailbox()?;
-        domain
-            .spawn(c"control", device::control(nic.clone(), requests_here))?
-            .detach();
-
-        let link_changed = nic.link_changed.clone();
-        let here = nic.clone();
-        net::request_irq(pdev, &interface, c"coop_rtl8139", link_changed, move || {
-            here.interrupt()
-        })?;
+        let (signal, here) = (nic.link_changed.clone(), nic.clone());
         let frontend = Frontend { requests, nic };
-        let registration = net::Registration::new(interface, &address, frontend)?;
-        Ok(Self {
-            _registration: registration,
-            _domain: domain,
-        })
+        new.register(pdev, &address, signal, move || here.interrupt(), frontend)
     }
 }

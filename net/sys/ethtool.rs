@@ -13,10 +13,7 @@ use kernel::{
     str::CStr,
 };
 
-use super::{
-    ffi,
-    interface::{Operations, State},
-};
+use super::{ffi, interface::Operations, registration::State};
 use crate::net::ethtool::{Ethtool, LinkMode, Modes, Pause, Rings};
 
 /// An error, with a sentence for the user of `ethtool`.
@@ -422,12 +419,14 @@ impl<T: Operations + Ethtool> Table<T> {
         const OFFLINE: u32 = bindings::ethtool_test_flags_ETH_TEST_FL_OFFLINE;
         const FAILED: u32 = bindings::ethtool_test_flags_ETH_TEST_FL_FAILED;
         // SAFETY: By the caller's promise; there is room for as many as `get_sset_count` said.
-        let (driver, test, to) = unsafe {
+        let (state, test, to) = unsafe {
             let to = slice::from_raw_parts_mut(to, T::TESTS.len());
-            (Self::driver(dev), &mut *test, to)
+            (Self::state(dev), &mut *test, to)
         };
         to.fill(0);
-        let result = driver.test(test.flags & OFFLINE != 0, to);
+        let offline = test.flags & OFFLINE != 0;
+        // SAFETY: By the caller's promise `rtnl` is held.
+        let result = unsafe { state.with_interrupt(|driver| driver.test(offline, to)) };
         if result.is_err() || to.iter().any(|&n| n != 0) {
             test.flags |= FAILED;
         }

@@ -79,11 +79,11 @@ pub(super) struct Offload {
     pub(super) tagged: bool,
     pub(super) tag: u16,
     pub(super) ipv4: bool,
-    pub(super) network: u16,
-    pub(super) headers: u16,
+    pub(super) network: u8,
+    pub(super) headers: u8,
     pub(super) segment: u16,
-    pub(super) start: u16,
-    pub(super) field: u16,
+    pub(super) start: u8,
+    pub(super) field: u8,
 }
 
 // `struct lockdep_map`, somewhere inside of `struct device`, is empty in this configuration.
@@ -110,6 +110,7 @@ extern "C" {
     pub(super) fn coop_net_pci_driver(driver: *mut pci_driver);
     pub(super) fn coop_net_unregister(dev: *mut net_device);
     pub(super) fn coop_net_name(dev: *mut net_device) -> *const c_char;
+    pub(super) fn coop_net_copy_name(dev: *mut net_device, to: *mut u8);
     pub(super) fn coop_net_set_carrier(
         dev: *mut net_device,
         up: bool,

@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Network interfaces.
+//! Network interfaces: what the stack asks of a driver, and what a driver does with an interface. How
+//! one comes to the other is told in [`registration`](super::registration).
 //!
 //! C header: [`include/linux/netdevice.h`](srctree/include/linux/netdevice.h)
 
-use core::{cell::UnsafeCell, ptr::NonNull};
+use core::ptr::NonNull;
 
 use kernel::{
     bindings,
     device::{Bound, Device},
-    error::{from_result, to_result},
-    ffi::{c_int, c_uint, c_void},
+    ffi::c_char,
+    fmt,
     prelude::*,
     str::CStr,
     sync::{
@@ -21,13 +22,12 @@ use kernel::{
 };
 
 use super::{
-    ethtool::Table,
     ffi,
     poll::{BhOff, Poll},
     raw_device,
     skb::Skb,
 };
-use crate::net::{Ethtool, Sent, Stats};
+use crate::net::{Sent, Stats};
 
 /// What the network stack asks of a driver.
 pub(crate) trait Operations: Send + Sync + 'static {
@@ -95,7 +95,7 @@ pub(crate) struct Traits {
 
 /// A set of the things that a device can do for the stack, as `ethtool -K` switches them.
 #[derive(Clone, Copy)]
-pub(crate) struct Offloads(u64);
+pub(crate) struct Offloads(pub(super) u64);
 
 impl Offloads {
     const fn bit(bit: u32) -> Self {
@@ -154,6 +154,22 @@ pub(crate) struct Link {
 const MESSAGE_LINK: u32 = 1 << 2;
 /// What is told unless `ethtool` says otherwise: that of `NETIF_MSG_DRV`, `_PROBE` and `_LINK`.
 const MESSAGES: u32 = 0b11 | MESSAGE_LINK;
+
+/// The name of an interface, as it was when somebody asked for it.
+pub(crate) struct Name([u8; NAME_LEN]);
+
+/// So long is a name at most, with the zero at its end.
+const NAME_LEN: usize = bindings::IFNAMSIZ as usize;
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match CStr::from_bytes_until_nul(&self.0) {
+            Ok(name) => fmt::Display::fmt(name, f),
+            // There is an end: see `Interface::name`.
+            Err(_) => Ok(()),
+        }
+    }
+}
 
 /// A network interface, a `struct net_device`.
 ///
@@ -223,17 +239,18 @@ impl Interface {
         &self.0.parent
     }
 
-    /// Before it is registered: the interrupt that leads to its polls, for users to see.
-    pub(super) fn set_irq(&self, irq: c_int) {
+    /// Where its name is, which anybody may change at any time.
+    pub(super) fn name_ptr(&self) -> *const c_char {
         // SAFETY: `dev` is valid.
-        unsafe { ffi::coop_net_set_irq(self.as_ptr(), irq) };
+        unsafe { ffi::coop_net_name(self.as_ptr()) }
     }
 
-    /// The name, for messages: `eth0`.
-    pub(crate) fn name(&self) -> &CStr {
-        // SAFETY: `dev` is valid, its name is part of it, and always ends with a zero. A rename in
-        // this very moment may mix both names.
-        unsafe { CStr::from_char_ptr(ffi::coop_net_name(self.as_ptr())) }
+    /// The name, for messages: `eth0`. A rename in this very moment may mix both names.
+    pub(crate) fn name(&self) -> Name {
+        let mut name = [0; NAME_LEN];
+        // SAFETY: `dev` is valid; there is room for a name, of which the end is written, too.
+        unsafe { ffi::coop_net_copy_name(self.as_ptr(), name.as_mut_ptr()) };
+        Name(name)
     }
 
     pub(crate) fn stats(&self) -> &Stats {
@@ -333,231 +350,5 @@ impl Interface {
     pub(crate) fn reset_queue(&self) {
         // SAFETY: `dev` is valid.
         unsafe { ffi::coop_net_reset_queue(self.as_ptr()) };
-    }
-}
-
-/// An interface is registered, and its driver called, while this object lives.
-///
-/// # Invariants
-///
-/// The interface is registered with the callbacks of `T`, and a [`State<T>`] that this object owns.
-pub(crate) struct Registration<T: Operations + Ethtool> {
-    interface: Interface,
-    state: NonNull<State<T>>,
-}
-
-/// What the callbacks need.
-pub(super) struct State<T> {
-    pub(super) interface: Interface,
-    pub(super) operations: T,
-    /// Of the poll.
-    frames: UnsafeCell<KVec<Skb>>,
-}
-
-// SAFETY: Owns an interface and a box; both may be moved to another thread with `T`.
-unsafe impl<T: Operations + Ethtool> Send for Registration<T> {}
-// SAFETY: No method takes `&self`.
-unsafe impl<T: Operations + Ethtool> Sync for Registration<T> {}
-
-impl<T: Operations + Ethtool> Registration<T> {
-    /// Registers `interface` with its hardware address; one that is not valid is replaced by a
-    /// random one.
-    pub(crate) fn new(interface: Interface, address: &[u8; 6], operations: T) -> Result<Self> {
-        let state = KBox::new(
-            State {
-                interface: interface.clone(),
-                operations,
-                frames: UnsafeCell::new(Poll::room()?),
-            },
-            GFP_KERNEL,
-        )?;
-        let state = NonNull::from(KBox::leak(state));
-        // SAFETY: `dev` is valid and not registered; the address has six bytes.
-        unsafe { ffi::coop_net_set_address(interface.as_ptr(), address.as_ptr()) };
-        // INVARIANT: If registering fails, the state is freed right below, and dropped with the
-        // registration otherwise.
-        // SAFETY: `dev` is valid. The callbacks are those of `T`; the state and the counters, which
-        // are the interface's own, live until after `coop_net_unregister`.
-        let result = to_result(unsafe {
-            ffi::coop_net_register(
-                interface.as_ptr(),
-                &Self::CALLBACKS,
-                &Table::<T>::OPS,
-                state.as_ptr().cast(),
-                interface.stats(),
-            )
-        });
-        if let Err(error) = result {
-            // SAFETY: It came from `KBox::leak` above, and nobody else has it.
-            drop(unsafe { KBox::from_raw(state.as_ptr()) });
-            return Err(error);
-        }
-        Ok(Self { interface, state })
-    }
-
-    const CALLBACKS: ffi::Callbacks = ffi::Callbacks {
-        open: Self::open,
-        stop: Self::stop,
-        resume: Self::resume,
-        start_xmit: Self::start_xmit,
-        poll: Self::poll,
-        tx_timeout: Self::tx_timeout,
-        set_address: Self::set_address,
-        set_mtu: Self::set_mtu,
-        set_filter: Self::set_filter,
-        set_features: Self::set_features,
-        set_vlan: Self::set_vlan,
-    };
-
-    /// # Safety
-    ///
-    /// As for all callbacks here: `driver` is the state that was registered.
-    unsafe extern "C" fn open(driver: *mut c_void) -> c_int {
-        // SAFETY: By the caller's promise.
-        let state = unsafe { &*driver.cast::<State<T>>() };
-        from_result(|| state.operations.open().map(|()| 0))
-    }
-
-    /// # Safety
-    ///
-    /// See [`Self::open`].
-    unsafe extern "C" fn stop(driver: *mut c_void) -> c_int {
-        // SAFETY: By the caller's promise.
-        let state = unsafe { &*driver.cast::<State<T>>() };
-        state.operations.stop();
-        0
-    }
-
-    /// # Safety
-    ///
-    /// See [`Self::open`].
-    unsafe extern "C" fn resume(driver: *mut c_void) -> c_int {
-        // SAFETY: By the caller's promise.
-        let state = unsafe { &*driver.cast::<State<T>>() };
-        from_result(|| state.operations.resume().map(|()| 0))
-    }
-
-    /// # Safety
-    ///
-    /// See [`Self::open`]; `skb` is a frame that is handed over, unless it is handed back.
-    unsafe extern "C" fn start_xmit(
-        driver: *mut c_void,
-        skb: *mut bindings::sk_buff,
-        more: bool,
-    ) -> c_int {
-        // SAFETY: By the caller's promise.
-        let state = unsafe { &*driver.cast::<State<T>>() };
-        let Some(skb) = NonNull::new(skb) else {
-            return ffi::NETDEV_TX_OK;
-        };
-        // SAFETY: By the caller's promise; the stack calls with bottom halves off, and registered
-        // interfaces only.
-        let (frame, bh) = unsafe { (Skb::from_raw(skb), BhOff::new(&state.interface)) };
-        match state.operations.start_xmit(&bh, frame, more) {
-            Ok(()) => ffi::NETDEV_TX_OK,
-            Err(frame) => {
-                frame.into_raw();
-                ffi::NETDEV_TX_BUSY
-            }
-        }
-    }
-
-    /// # Safety
-    ///
-    /// See [`Self::open`]; called as a poll, which never runs twice at once.
-    unsafe extern "C" fn poll(driver: *mut c_void, budget: c_int) -> c_int {
-        // SAFETY: By the caller's promise. Only polls use `frames`.
-        let (state, frames) = unsafe {
-            let state = &*driver.cast::<State<T>>();
-            (state, &mut *state.frames.get())
-        };
-        // SAFETY: This is the poll.
-        let poll = unsafe { Poll::new(&state.interface, frames, budget) };
-        state.operations.poll(poll) as c_int
-    }
-
-    /// # Safety
-    ///
-    /// See [`Self::open`].
-    unsafe extern "C" fn tx_timeout(driver: *mut c_void) {
-        // SAFETY: By the caller's promise.
-        let state = unsafe { &*driver.cast::<State<T>>() };
-        state.operations.tx_timeout();
-    }
-
-    /// # Safety
-    ///
-    /// See [`Self::open`]; `address` points to six bytes.
-    unsafe extern "C" fn set_address(driver: *mut c_void, address: *const u8) -> c_int {
-        // SAFETY: By the caller's promise.
-        let (state, address) = unsafe { (&*driver.cast::<State<T>>(), *address.cast()) };
-        from_result(|| state.operations.set_address(address).map(|()| 0))
-    }
-
-    /// # Safety
-    ///
-    /// See [`Self::open`].
-    unsafe extern "C" fn set_mtu(driver: *mut c_void, mtu: c_uint) -> c_int {
-        // SAFETY: By the caller's promise.
-        let state = unsafe { &*driver.cast::<State<T>>() };
-        from_result(|| state.operations.set_mtu(mtu).map(|()| 0))
-    }
-
-    /// # Safety
-    ///
-    /// See [`Self::open`].
-    unsafe extern "C" fn set_features(driver: *mut c_void, features: u64) -> c_int {
-        // SAFETY: By the caller's promise.
-        let state = unsafe { &*driver.cast::<State<T>>() };
-        from_result(|| {
-            state
-                .operations
-                .set_offloads(Offloads(features))
-                .map(|()| 0)
-        })
-    }
-
-    /// # Safety
-    ///
-    /// See [`Self::open`].
-    unsafe extern "C" fn set_vlan(driver: *mut c_void, id: u16, wanted: bool) -> c_int {
-        // SAFETY: By the caller's promise.
-        let state = unsafe { &*driver.cast::<State<T>>() };
-        from_result(|| state.operations.set_vlan(id, wanted).map(|()| 0))
-    }
-
-    /// # Safety
-    ///
-    /// See [`Self::open`]; `filter` is valid, with as many addresses as it says.
-    unsafe extern "C" fn set_filter(driver: *mut c_void, filter: *const ffi::Filter) -> c_int {
-        // SAFETY: By the caller's promise.
-        let (state, filter) = unsafe { (&*driver.cast::<State<T>>(), &*filter) };
-        let (unicast, multicast) = (filter.unicast as usize, filter.multicast as usize);
-        // SAFETY: By the caller's promise; not null, even if empty.
-        let all = unsafe {
-            core::slice::from_raw_parts(filter.addresses, unicast.saturating_add(multicast))
-        };
-        let (one, many) = all.split_at(unicast);
-        from_result(|| {
-            let mut filter = Filter {
-                promiscuous: filter.promiscuous,
-                all_multicast: filter.all_multicast,
-                unicast: KVec::new(),
-                multicast: KVec::new(),
-            };
-            filter.unicast.extend_from_slice(one, GFP_KERNEL)?;
-            filter.multicast.extend_from_slice(many, GFP_KERNEL)?;
-            state.operations.set_filter(filter).map(|()| 0)
-        })
-    }
-}
-
-impl<T: Operations + Ethtool> Drop for Registration<T> {
-    fn drop(&mut self) {
-        // SAFETY: By the type's invariant. If the interface is up, this calls `stop`, and returns
-        // when no callback runs any more.
-        unsafe { ffi::coop_net_unregister(self.interface.as_ptr()) };
-        // SAFETY: It came from `KBox::leak` in `new`, and no callback can reach it any more.
-        drop(unsafe { KBox::from_raw(self.state.as_ptr()) });
     }
 }

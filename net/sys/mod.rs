@@ -5,8 +5,10 @@
 pub(super) mod ethtool;
 mod ffi;
 pub(super) mod interface;
+pub(super) mod interrupt;
 pub(super) mod pci;
 pub(super) mod poll;
+pub(super) mod registration;
 pub(super) mod ring;
 pub(super) mod rx_buffers;
 pub(super) mod shared_area;

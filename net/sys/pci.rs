@@ -10,7 +10,6 @@
 
 use core::marker::PhantomData;
 
-use coop_domain::{IrqLine, Signal, Top};
 use kernel::{
     bindings,
     device::{Bound, Core},
@@ -18,15 +17,17 @@ use kernel::{
     dma::{Device as _, DmaMask},
     driver::{DriverLayout, RegistrationOps},
     error::to_result,
+    ffi::c_int,
     pci,
     prelude::*,
     str::{CStr, CString},
-    sync::{aref::ARef, Arc},
+    sync::aref::ARef,
     types::Opaque,
     ThisModule,
 };
 
-use super::{ffi, interface::Interface, poll::BhOff};
+use super::{ffi, poll::BhOff};
+use crate::net::nic::{Driver, Nic};
 
 fn raw_pdev(pdev: &pci::Device) -> *mut bindings::pci_dev {
     // `pci::Device` is a transparent wrapper.
@@ -37,17 +38,17 @@ fn raw_pdev(pdev: &pci::Device) -> *mut bindings::pci_dev {
 /// system sleeps, from an error on the bus until it is over, and while somebody resets the device:
 /// [`Operations::stop`](super::interface::Operations::stop) and
 /// [`resume`](super::interface::Operations::resume).
-pub(crate) struct NicDriver<T: pci::Driver>(PhantomData<T>);
+pub(crate) struct NicDriver<D: Driver>(PhantomData<D>);
 
 // SAFETY: As for `pci::Adapter`, whose type and data these are.
-unsafe impl<T: pci::Driver> DriverLayout for NicDriver<T> {
+unsafe impl<D: Driver> DriverLayout for NicDriver<D> {
     type DriverType = bindings::pci_driver;
-    type DriverData<'bound> = T::Data<'bound>;
-    const DEVICE_DRIVER_OFFSET: usize = pci::Adapter::<T>::DEVICE_DRIVER_OFFSET;
+    type DriverData<'bound> = Nic<D>;
+    const DEVICE_DRIVER_OFFSET: usize = pci::Adapter::<Self>::DEVICE_DRIVER_OFFSET;
 }
 
 // SAFETY: That of `pci::Adapter` does it.
-unsafe impl<T: pci::Driver> RegistrationOps for NicDriver<T> {
+unsafe impl<D: Driver> RegistrationOps for NicDriver<D> {
     unsafe fn register(
         driver: &Opaque<Self::DriverType>,
         name: &'static CStr,
@@ -56,13 +57,13 @@ unsafe impl<T: pci::Driver> RegistrationOps for NicDriver<T> {
         // SAFETY: It is not registered yet; by the caller's promise for the rest.
         unsafe {
             ffi::coop_net_pci_driver(driver.get());
-            pci::Adapter::<T>::register(driver, name, module)
+            pci::Adapter::<Self>::register(driver, name, module)
         }
     }
 
     unsafe fn unregister(driver: &Opaque<Self::DriverType>) {
         // SAFETY: By the caller's promise.
-        unsafe { pci::Adapter::<T>::unregister(driver) }
+        unsafe { pci::Adapter::<Self>::unregister(driver) }
     }
 }
 
@@ -96,17 +97,8 @@ pub(crate) fn device_name(pdev: &pci::Device, driver: &str) -> Result<CString> {
     CString::try_from_fmt(fmt!("{driver}-{bus:02x}:{slot:02x}.{function}"))
 }
 
-/// Requests the interrupt of `pdev`, which is that of `interface`, not registered yet; with `top` as
-/// its top half and `signal` for [`Top::Wake`].
-///
-/// Whatever `top` has is dropped when the driver is unbound.
-pub(crate) fn request_irq(
-    pdev: &pci::Device<Bound>,
-    interface: &Interface,
-    name: &'static CStr,
-    signal: Arc<Signal>,
-    top: impl Fn() -> Top + Send + Sync + 'static,
-) -> Result {
+/// Allocates the interrupt of `pdev`, for as long as the driver is bound. Its number is not negative.
+pub(super) fn interrupt_number(pdev: &pci::Device<Bound>) -> Result<c_int> {
     struct Vectors(ARef<pci::Device>);
 
     impl Drop for Vectors {
@@ -118,7 +110,8 @@ pub(crate) fn request_irq(
 
     let pdev_ref: &pci::Device = pdev;
     let raw = raw_pdev(pdev_ref);
-    let types = bindings::PCI_IRQ_MSI | bindings::PCI_IRQ_INTX;
+    // Chips of the time when MSI was new have it, but their makers' drivers do not use it.
+    let types = bindings::PCI_IRQ_INTX;
     // SAFETY: `pdev` is valid and bound.
     let count = unsafe { bindings::pci_alloc_irq_vectors(raw, 1, 1, types) };
     to_result(count)?;
@@ -127,12 +120,7 @@ pub(crate) fn request_irq(
     // SAFETY: `pdev` is valid; it has at least one vector.
     let irq = unsafe { bindings::pci_irq_vector(raw, 0) };
     to_result(irq)?;
-    // SAFETY: The vectors were registered with devres before the line, which has it dropped, and
-    // dropped before them. From then on nobody uses the number.
-    let line = unsafe { IrqLine::from_number(irq as u32, true, name, signal, top) }?;
-    devres::register(pdev.as_ref(), line, GFP_KERNEL)?;
-    interface.set_irq(irq);
-    Ok(())
+    Ok(irq)
 }
 
 /// The registers of a PCI function, to be shared by coroutines and interrupt handlers.

@@ -10,7 +10,7 @@ use kernel::{
 
 use crate::net::dma_read_barrier;
 
-/// A ring of descriptors of two 64-bit words, of the CPU's byte order, shared with the device.
+/// A ring of descriptors of two 64-bit words, in memory little-endian, shared with the device.
 ///
 /// An index past the end goes on at the beginning, so that there is none which is wrong. As with
 /// [`kernel::dma::Coherent`], it must be dropped before the driver is unbound, and after the device
@@ -75,8 +75,8 @@ impl Ring {
         // SAFETY: By the type's invariant this is inside of the ring, which is there for the device
         // to read at any time.
         unsafe {
-            self.word(index, 0).write_volatile(first);
-            self.word(index, 1).write_volatile(second);
+            self.word(index, 0).write_volatile(first.to_le());
+            self.word(index, 1).write_volatile(second.to_le());
         }
     }
 
@@ -88,7 +88,7 @@ impl Ring {
         // at any time.
         let status = unsafe { self.word(index, 1).read_volatile() };
         dma_read_barrier();
-        status
+        u64::from_le(status)
     }
 
     /// Clears all descriptors, for a device that is at rest.

@@ -22,16 +22,17 @@ pub(crate) enum Offload {
     /// Nothing.
     None,
     /// Put the Internet checksum of all from `start` to the end into the two bytes at `field`.
-    Checksum { tcp: bool, start: u16, field: u16 },
+    Checksum { tcp: bool, start: u8, field: u8 },
     /// Cut the TCP data into segments of `segment` bytes, give each the first `headers` bytes with
-    /// lengths, numbers and checksums put right.
+    /// lengths, numbers and checksums put right: no more segments than the driver has
+    /// [announced](super::interface::Traits), none of less than 8 bytes.
     Segment {
         ipv4: bool,
-        network: u16,
-        transport: u16,
+        network: u8,
+        transport: u8,
         /// Of the TCP checksum.
-        field: u16,
-        headers: u16,
+        field: u8,
+        headers: u8,
         segment: u16,
     },
 }

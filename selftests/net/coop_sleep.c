@@ -13,6 +13,10 @@ static char *device;
 module_param(device, charp, 0);
 MODULE_PARM_DESC(device, "where it is: 0000:00:03.0");
 
+static bool cold;
+module_param(cold, bool, 0);
+MODULE_PARM_DESC(cold, "whether it has no power meanwhile, so that it forgets everything");
+
 static struct device *asleep;
 
 static int __init coop_sleep_init(void)
@@ -26,6 +30,10 @@ static int __init coop_sleep_init(void)
 	dev = bus_find_device_by_name(&pci_bus_type, NULL, device);
 	if (!dev)
 		return -ENODEV;
+	if (cold && !to_pci_dev(dev)->bus->self) {
+		put_device(dev);
+		return -EOPNOTSUPP;
+	}
 	device_lock(dev);
 	error = pm->suspend(dev);
 	if (!error) {
@@ -47,6 +55,8 @@ static void __exit coop_sleep_exit(void)
 	const struct dev_pm_ops *pm = pci_bus_type.pm;
 
 	device_lock(asleep);
+	if (cold && pci_bridge_secondary_bus_reset(to_pci_dev(asleep)->bus->self))
+		dev_err(asleep, "its bus was not reset\n");
 	pm->resume_noirq(asleep);
 	pm->resume(asleep);
 	device_unlock(asleep);

@@ -2,9 +2,11 @@
 # SPDX-License-Identifier: GPL-2.0
 """Sends raw Ethernet frames from one namespace to another and checks every byte.
 
-frames.py sizes NS NS        one frame of each length from 60 to 1514
+frames.py sizes NS NS [STEP] one frame of each length from 60 to 1514, or of each STEPth one
 frames.py short NS NS        frames too short for Ethernet arrive padded with zeroes
-frames.py burst NS NS COUNT  bursts of frames of random length, in order, none lost
+frames.py burst NS NS COUNT [BYTES]
+                             bursts of frames of random length, each at most so many bytes
+                             in all, in order, none lost
 frames.py reach NS NS ADDRESS...
                              prints the hardware addresses to which a frame arrives
 frames.py tagged NS NS ID     ten frames of that VLAN: prints the length of each that arrives
@@ -71,8 +73,8 @@ def expect(target, wanted, what):
         fail(f"{what}: got {len(got)} bytes for {len(wanted)}, first difference at {bad}")
 
 
-def sizes(source, target):
-    for length in range(60, 1515):
+def sizes(source, target, step=1):
+    for length in range(60, 1515, step):
         sent = frame(source, target, length, length)
         source.send(sent)
         expect(target, sent, f"frame of {length}")
@@ -85,17 +87,20 @@ def short(source, target):
         expect(target, sent.ljust(60, b"\0"), f"frame of {length}")
 
 
-def burst(source, target, count):
+def burst(source, target, count, most=1 << 20):
     rng = random.Random(count)
     number = 0
     while number < count:
         size = min(rng.choice((1, 7, 64, 150)), count - number)
-        sent = [frame(source, target, number + i, rng.randint(60, 1514)) for i in range(size)]
+        chosen = [rng.randint(60, 1514) for _ in range(size)]
+        while sum(chosen) > most:
+            chosen.pop()
+        sent = [frame(source, target, number + i, one) for i, one in enumerate(chosen)]
         for one in sent:
             source.send(one)
         for i, one in enumerate(sent):
-            expect(target, one, f"frame {number + i} of {count}, in a burst of {size}")
-        number += size
+            expect(target, one, f"frame {number + i} of {count}, in a burst of {len(sent)}")
+        number += len(sent)
 
 
 def arriving(source, target, frames):
@@ -143,32 +148,34 @@ def stream(source, target, mib, where=None):
     sender = socket.create_connection((where, listener.getsockname()[1]))
     receiver, _ = listener.accept()
     receiver.settimeout(3 * PATIENCE)
-    # Each MiB begins with its number.
-    data = bytearray(random.Random(mib).randbytes(1 << 20))
+    # Over and over the same, of a length that no segment, page or ring has: what comes from
+    # another place in the stream differs. Twice, so that there is as much from each place.
+    period = 1048573
+    data = random.Random(mib).randbytes(period) * 2
+    total = mib << 20
     if os.fork() == 0:
         rng = random.Random(mib)
-        for number in range(mib):
-            data[:4] = number.to_bytes(4, "big")
-            left = memoryview(data)
-            while left:
-                left = left[sender.send(left[: rng.choice((100, 1448, 5000, 70000, 300000))]) :]
+        view = memoryview(data)
+        done = 0
+        while done < total:
+            at = done % period
+            length = min(rng.choice((100, 1448, 5000, 70000, 300000)), total - done)
+            done += sender.send(view[at : at + length])
         os._exit(0)
     sender.close()
-    got = bytearray(len(data))
-    for number in range(mib):
-        data[:4] = number.to_bytes(4, "big")
-        left = memoryview(got)
-        while left:
-            try:
-                count = receiver.recv_into(left)
-            except TimeoutError:
-                fail(f"the stream stands still in MiB {number}")
-            if not count:
-                fail(f"the stream ends in MiB {number}")
-            left = left[count:]
-        if got != data:
-            fail(f"MiB {number} is not what was sent")
-    if receiver.recv(1):
+    buffer = memoryview(bytearray(256 << 10))
+    done = 0
+    while done < total:
+        try:
+            count = receiver.recv_into(buffer)
+        except TimeoutError:
+            fail(f"the stream stands still after {done} bytes")
+        if not count:
+            fail(f"the stream ends after {done} bytes")
+        if not data.startswith(buffer[:count], done % period):
+            fail(f"what comes after {done} bytes is not what was sent")
+        done += count
+    if done > total or receiver.recv(1):
         fail("there is more than what was sent")
     # The other end knows, too: no frame of this comes later.
     receiver.shutdown(socket.SHUT_WR)
@@ -284,9 +291,10 @@ def main():
         else:
             lengths(source, target, 200, b"\x81\x00" + number.to_bytes(2, "big"))
     elif what == "burst":
-        burst(source, target, int(sys.argv[4]))
+        burst(source, target, *map(int, sys.argv[4:]))
     else:
-        {"sizes": sizes, "short": short}[what](source, target)
+        {"sizes": sizes, "short": short}[what](source, target, *map(int, sys.argv[4:]))
 
 
-main()
+if __name__ == "__main__":
+    main()

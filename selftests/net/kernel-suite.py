@@ -3,13 +3,30 @@
 """Makes a table of what kernel-suite.sh has printed: kernel-suite.py LOG
 
 A test passes, fails, is skipped, or is one that the driver cannot pass by its kind
-(xfail). Exit status 1 if the C driver passes one that the other driver does not.
+(xfail, n/a). Exit status 1 if the C driver passes one that the other driver does not.
 """
 import re
 import sys
 
 OURS, C = "coop_e1000", "e1000"
 RESULT = re.compile(r"^(not ok|ok) \d+ (\S+?)(?:\s+#\s*(.*))?$")
+# Those that do not say themselves that they are not for a device of this kind, or this kernel.
+NOT_APPLICABLE = {
+    # Its queue_count=2 is for netdevsim only.
+    r"napi_threaded\.napi_init": "needs two queues: ksft_ge(combined, 2)",
+    r"napi_threaded\.": "needs two queues: ksft_ge(len(napis), 2), and uses napis[1]",
+    r"(rss_|toeplitz)": "needs a hash that chooses among queues, the device has one queue",
+    r"xdp\.": "needs XDP in the driver",
+    r"psp\.": "this kernel is built without PSP",
+}
+
+
+def judge(name, result):
+    """The result of a test, and why it is not another one."""
+    for pattern, reason in NOT_APPLICABLE.items():
+        if result[0] not in ("pass", "-") and re.match(pattern, name):
+            return "n/a", reason
+    return result
 
 
 def parse(lines):
@@ -43,6 +60,9 @@ def parse(lines):
 def main():
     with open(sys.argv[1], encoding="utf-8", errors="replace") as log:
         results = parse(log)
+    for tests in results.values():
+        for name, result in tests.items():
+            tests[name] = judge(name, result)
     names = list(results[OURS]) + [n for n in results[C] if n not in results[OURS]]
     worse = []
     print("| test | sample driver | C driver | what is said |\n| --- | --- | --- | --- |")

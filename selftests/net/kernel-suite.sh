@@ -11,7 +11,9 @@ cp -a "$suite/root/." /
 cp -a "$suite/src" /tmp/src
 cd /tmp/src/tools/testing/selftests/drivers/net || die "no tests in $suite"
 mount -t configfs configfs /sys/kernel/config
-modprobe -a configfs netconsole 8021q
+modprobe -a configfs netconsole 8021q pppoe
+cp "$HERE/kernel-suite-bpftrace" /usr/local/bin/bpftrace
+mountpoint -q /sys/kernel/tracing || mount -t tracefs tracefs /sys/kernel/tracing
 
 # The tests have the device in the first namespace.
 to_first()
@@ -24,6 +26,7 @@ to_first()
 }
 carrier_ok() { ip -o link show coop | grep -q LOWER_UP; }
 
+# The limits for slow machines: as an emulated one is.
 run()
 {
 	local test
@@ -32,8 +35,8 @@ run()
 		dmesg -C
 		(cd "$(dirname "$test")" && NETIF=coop LOCAL_V4=$COOP_IP REMOTE_V4=$PEER_IP \
 			LOCAL_V6=2001:db8:77::1 REMOTE_V6=2001:db8:77::2 \
-			REMOTE_TYPE=netns REMOTE_ARGS=peer \
-			timeout "${LIMIT:-400}" python3 "./${test##*/}") 2>&1
+			REMOTE_TYPE=netns REMOTE_ARGS=peer KSFT_MACHINE_SLOW=yes \
+			timeout "${LIMIT:-2400}" python3 "./${test##*/}") 2>&1
 		echo "@@ status $?"
 		dmesg_is_clean
 		# As the next one expects it.

@@ -21,9 +21,11 @@ is_c() { [ "$DRIVER" = "$C_DRIVER" ]; }
 COOP_IP=10.77.0.1
 PEER_IP=10.77.0.2
 PCI=/sys/bus/pci
-# So long may take what is sure to happen: on a busy machine a virtual CPU does not run for seconds.
-LONG=30
+# So long may take what is sure to happen: on a busy machine a virtual CPU does not run for seconds, and
+# what the C driver at the other end loses by that it looks for every five seconds.
+LONG=60
 
+# (In the background they are written out: who is killed otherwise is the shell in between.)
 in_coop() { ip netns exec coop "$@"; }
 in_peer() { ip netns exec peer "$@"; }
 
@@ -76,6 +78,20 @@ carrier_of() { ip -n "$1" -o link show "$1" 2>/dev/null | grep -q LOWER_UP; }
 adopt_coop() { adopt "$COOP_PCI" coop "$COOP_IP" && wait_for $LONG carrier_of coop; }
 bind_coop() { echo "$COOP_PCI" >"$PCI/drivers/$DRIVER/bind"; }
 unbind_coop() { echo "$COOP_PCI" >"$PCI/drivers/$DRIVER/unbind"; }
+# The driver lets go of the device, is unloaded if it is not the C driver, and has the device again.
+drop_coop() { if is_c; then unbind_coop; else unload_driver; fi; }
+take_coop() { if is_c; then bind_coop; else load_driver; fi && adopt_coop; }
+# After the device was removed from the bus.
+plug_in()
+{
+	# What is found again has no preference for a driver yet: none may take it.
+	echo 0 >"$PCI/drivers_autoprobe"
+	echo 1 >"$PCI/rescan"
+	wait_for $LONG test -e "$PCI/devices/$COOP_PCI" || return
+	echo "$DRIVER" >"$PCI/devices/$COOP_PCI/driver_override"
+	echo 1 >"$PCI/drivers_autoprobe"
+	bind_coop && adopt_coop
+}
 # use DRIVER: it gets the NIC under test, from whichever has it.
 use()
 {
@@ -85,10 +101,28 @@ use()
 	echo "$DRIVER" >"$PCI/devices/$COOP_PCI/driver_override"
 	bind_coop && adopt_coop && goes_on
 }
-ping_ok() { in_coop ping -q -c "${1:-1}" -i 0.05 -W 1 "$PEER_IP" >/dev/null 2>&1; }
-# Both have a link, and one of so many pings is answered.
+# answers COUNT ADDRESS: so many answers come, however late. Who is asked in vain is asked again.
+answers() { in_coop ping -q -c "$1" -i 0.05 -w 10 "$2" >/dev/null 2>&1; }
+ping_ok() { answers "${1:-1}" "$PEER_IP"; }
+# Both have a link, and so many pings are answered.
 # shellcheck disable=SC2120
-goes_on() { wait_for $LONG carrier_of coop && wait_for $LONG carrier_of peer && wait_for $LONG ping_ok "${1:-1}"; }
+goes_on() { wait_for $LONG ping_ok "${1:-1}"; }
+# listens NAMESPACE PORT: somebody waits for connections there. (To try it would be one.)
+listens() { ip netns exec "$1" grep -qE "^ *[0-9]+: [0-9A-F]+:$(printf %04X "$2") [0-9A-F]+:0000 0A " /proc/net/tcp /proc/net/tcp6; }
+
+# iperf_report OPTION...: what iperf3 says, as JSON, from the side under test. The server is a new one
+# each time: one that was used does not listen for a moment.
+iperf_report()
+{
+	local server status
+	ip netns exec peer iperf3 -s -1 >/dev/null 2>&1 &
+	server=$!
+	wait_for $LONG listens peer 5201 && in_coop timeout 90 iperf3 -c "$PEER_IP" -J "$@" 2>&1
+	status=$?
+	[ $status = 0 ] || kill $server
+	wait $server
+	return $status
+}
 
 # Bring both NICs up, each in its namespace.
 setup_wire()
@@ -162,34 +196,31 @@ still()
 			lladdr "$(in_coop cat "/sys/class/net/$coop/address")"
 }
 
-# counter NAMESPACE NAME, as in ip -s link
-counter()
-{
-	local name rb rp re rd tb tp te td x
-	while read -r name rb rp re rd x x x x tb tp te td x; do
-		[ "$name" = "$1:" ] || continue
-		case $2 in
-		rx_bytes) echo "$rb" ;;
-		rx_packets) echo "$rp" ;;
-		rx_errors) echo "$re" ;;
-		rx_dropped) echo "$rd" ;;
-		tx_bytes) echo "$tb" ;;
-		tx_packets) echo "$tp" ;;
-		tx_errors) echo "$te" ;;
-		tx_dropped) echo "$td" ;;
-		esac
-	done < <(ip netns exec "$1" cat /proc/net/dev)
-}
+# counter NAMESPACE NAME: of the interface, as in ip -s -s link.
+counter() { ip netns exec "$1" cat "/sys/class/net/$1/statistics/$2"; }
 
-# The same of an interface, in one reading: frames and bytes received, and sent.
+# In one reading: frames and bytes received, and sent.
 counters() { ip netns exec "$1" awk -v n="$1:" '$1 == n { print $3, $2, $11, $10 }' /proc/net/dev; }
 
 # So many frames the stack has given to the driver.
 handed() { in_coop tc -s qdisc show dev coop | awk '$1 == "Sent" { sum += $4 } END { print sum + 0 }'; }
 handed_more_than() { [ "$(handed)" -gt "$1" ]; }
 
-# From here on `passed` counts.
-mark() { MARK="$(counters coop) $(counters peer)"; }
+# No frame is given up for having waited. fq_codel does that, where a CPU that stands still has its queue
+# wait; but where others fill the queue, it is what lets a ping pass.
+patient() { tc -n "$1" qdisc replace dev "$1" root pfifo; }
+
+# Bytes that the interface has given to the device, and not counted yet.
+in_flight() { ip netns exec "$1" cat "/sys/class/net/$1/queues/tx-0/byte_queue_limits/inflight"; }
+all_counted()
+{
+	MARK="$(counters coop) $(counters peer)"
+	sleep 0.1
+	[ "$(in_flight coop)$(in_flight peer)" = 00 ] && [ "$MARK" = "$(counters coop) $(counters peer)" ]
+}
+# From here on `passed` counts: when what was sent before has been counted by everybody. Who answers a
+# ping has counted what came before it: a poll counts first, and then hands up a single frame.
+mark() { goes_on && wait_for $LONG all_counted; }
 # passed rx|tx FRAMES BYTES: these, and the other end has counted as many. There may be more of both, of
 # a protocol that looks after itself.
 passed()
@@ -206,6 +237,9 @@ passed()
 	[ $own = $other ] && [ $more -ge 0 ] && [ $more -le 50 ] &&
 		[ $((bytes - $3)) -ge $((42 * more)) ] && [ $((bytes - $3)) -le $((1514 * more)) ]
 }
+
+# From here on dmesg_is_clean looks; before, there was nothing to find.
+new_log() { dmesg_is_clean && dmesg -C; }
 
 # What is in use while the driver is not there: in KiB what slabs, vmalloc and per-CPU memory hold, then
 # mappings for DMA (where all of them are through swiotlb).

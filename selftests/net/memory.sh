@@ -9,7 +9,7 @@
 
 setup_wire || ktap_exit_fail_msg "cannot bring the NICs up"
 ktap_print_header
-ktap_set_plan 8
+ktap_set_plan 9
 
 mapped() { cat /sys/kernel/debug/swiotlb/io_tlb_used; }
 lengths() { in_coop ethtool -g coop | awk '/^(RX|TX):/ { n[NR > 6, $1] = $2 } END { print n[1, "RX:"], n[1, "TX:"] }'; }
@@ -21,7 +21,7 @@ refused()
 	local out
 	out=$(in_coop ethtool -G coop rx 4096 tx 4096 2>&1) && { echo "# 4096 was accepted"; return 1; }
 	echo "# ethtool -G: $out"
-	grep -q "Cannot allocate memory" <<<"$out" && [ "$(lengths)" = "256 256" ]
+	[[ $out = *"Cannot allocate memory"* ]] && [ "$(lengths)" = "256 256" ]
 }
 # One or two frames come and go.
 no_more_mapped()
@@ -78,6 +78,32 @@ no_open()
 	eventually no_more_mapped "$before" && ip -n coop link set coop up && goes_on
 }
 check "the interface does not go up without buffers, and does with them" no_open
+
+# Up, but a reset finds no buffers: the device rests until there are some, for rings that are set then, or
+# for what the stack's watchdog, which looks every few seconds, has done about a device that is silent.
+no_reset()
+{
+	local out status
+	insmod "$MODULES/coop_nomem.ko" function=coop_net_rx_alloc || return
+	out=$(in_coop ethtool --reset coop all 2>&1)
+	echo "# ethtool --reset: $out"
+	refused && ! in_coop ping -q -c 1 -W 1 "$PEER_IP" >/dev/null
+	status=$?
+	rmmod coop_nomem
+	[ $status = 0 ] && [[ $out = *"Cannot allocate memory"* ]]
+}
+after_reset()
+{
+	no_reset && in_coop ethtool -G coop rx 512 tx 512 && goes_on || return
+	# It keeps what it was given.
+	in_coop ethtool --reset coop all >/dev/null && goes_on || return
+	in_coop ethtool -G coop rx 256 tx 256 && goes_on || return
+	no_reset && goes_on || return
+	! dmesg | grep -E "$SPLAT" | grep -v 'NETDEV WATCHDOG' || return
+	# What the watchdog has said is as it has to be.
+	dmesg -C
+}
+check "after a reset without memory new rings start the device, or the watchdog does" after_reset
 
 # Up, but no frame can be mapped: each is given up, and counted.
 dropped_since() { [ "$(counter coop tx_dropped)" -gt "$1" ]; }

@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# guest: --cpus 2 --nics 1 --timeout 120
+# guest: --cpus 2 --nics 1 --timeout 200
 # Netconsole: the kernel sends its log through the driver, with interrupts off,
 # while other frames are on their way.
 . "$(dirname "$0")/lib.sh"
@@ -16,10 +16,10 @@ to_first()
 	ip -n coop link set coop netns 1 && ip addr add "$COOP_IP/24" dev coop && ip link set coop up
 }
 to_first || ktap_exit_fail_msg "cannot move the interface"
-wait_for $LONG ping -q -c 1 -W 1 "$PEER_IP" || ktap_exit_fail_msg "no traffic"
+wait_for $LONG ping -q -c 1 -i 0.05 -w 10 "$PEER_IP" || ktap_exit_fail_msg "no traffic"
 MAC=$(ip -n peer -o link show peer | sed 's/.*ether \([^ ]*\).*/\1/')
 OUT=$(mktemp)
-in_peer python3 -IS -c '
+ip netns exec peer python3 -IS -c '
 import socket
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 s.setsockopt(socket.SOL_SOCKET, 33, 1 << 24)  # SO_RCVBUFFORCE

@@ -2,11 +2,14 @@
 # SPDX-License-Identifier: GPL-2.0
 """What the kernel tells by netlink of an interface's queues (include/uapi/linux/netdev.h).
 
-queues.py INTERFACE          prints: queue TYPE ID NAPI; napi ID IRQ THREAD; and for each
+queues.py INTERFACE          prints: queue TYPE ID NAPI; napi ID IRQ THREAD; what was set for
+                             that poll: set THREADED DEFER FLUSH SUSPEND; and for each
                              direction the counters of its queue: rx PACKETS BYTES, tx ..;
                              and of each page pool, how many pages it has: pool PAGES
-queues.py INTERFACE thread 0|1
-                             has a thread poll the interface, or not
+queues.py INTERFACE thread|defer|flush|suspend NUMBER
+                             has a thread do the poll, or not (0); interrupts that are put
+                             off; the nanoseconds after which that ends, without and with an
+                             application that polls
 """
 import os
 import socket
@@ -14,6 +17,8 @@ import struct
 import sys
 
 REQUEST, ACK, DUMP = 1, 4, 0x300
+# Attributes of a poll, with their sizes.
+SETTINGS = {"thread": (8, "I"), "defer": (5, "I"), "flush": (6, "Q"), "suspend": (7, "Q")}
 POOL_GET, QUEUE_GET, NAPI_GET, QSTATS_GET, NAPI_SET = 5, 10, 11, 12, 14
 sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 16)  # NETLINK_GENERIC
 
@@ -57,15 +62,17 @@ def main():
     here = attribute(1, struct.pack("I", index))
     # The controller's CTRL_CMD_GETFAMILY by name: its answer has the number.
     family = number(list(ask(16, 3, attribute(2, b"netdev\0"), ACK))[0], 1)
-    if sys.argv[2:3] == ["thread"]:
+    if len(sys.argv) > 2:
         napi = number(list(ask(family, NAPI_GET, here))[0], 2)
-        wanted = struct.pack("I", int(sys.argv[3]))
-        list(ask(family, NAPI_SET, attribute(2, struct.pack("I", napi)) + attribute(8, wanted), ACK))
+        kind, size = SETTINGS[sys.argv[2]]
+        wanted = attribute(kind, struct.pack(size, int(sys.argv[3])))
+        list(ask(family, NAPI_SET, attribute(2, struct.pack("I", napi)) + wanted, ACK))
         return
     for queue in ask(family, QUEUE_GET, attribute(2, struct.pack("I", index))):
         print("queue", ("rx", "tx")[number(queue, 3)], number(queue, 1), number(queue, 4))
     for napi in ask(family, NAPI_GET, here):
         print("napi", number(napi, 2), number(napi, 3), number(napi, 4))
+        print("set", *(number(napi, kind) for kind, _ in SETTINGS.values()))
     scope = attribute(4, struct.pack("Q", 1))
     for stats in ask(family, QSTATS_GET, here + scope):
         kind = number(stats, 2)

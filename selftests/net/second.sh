@@ -1,14 +1,14 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# guest: --cpus 2 --nics 1 --nic-model rtl8139,e1000 --append swiotlb=force --timeout 300
+# guest: --cpus 2 --nics 1 --nic-model rtl8139,e1000 --append swiotlb=force --timeout 600
 # The second driver (rtl8139/) passes what the first one does: tests beside this file, those that show
 # most in little time. All of them:
 #   scripts/guest --nics 1 --nic-model rtl8139,e1000 --append swiotlb=force --timeout 900 -- \
-#       env PARTS="frames filters streams queues netpoll teardown" bash selftests/net/second.sh
+#       env PARTS="frames filters streams queues netpoll teardown chaos" bash selftests/net/second.sh
 . "$(dirname "$0")/lib.sh"
 
-PARTS=${PARTS:-frames teardown}
-export DRIVER=coop_rtl8139 PATIENCE=${PATIENCE:-0}
+PARTS=${PARTS:-frames teardown chaos}
+export DRIVER=coop_rtl8139 PATIENCE=${PATIENCE:-0} CHAOS=${CHAOS:-10}
 
 # part NAME: that script passes, or is not for this kernel.
 part()

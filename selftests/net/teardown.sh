@@ -35,21 +35,11 @@ down_up()
 	ip -n coop link set coop down && ip -n coop link set coop up && wait_for $LONG carrier_of coop
 }
 rebind() { unbind_coop && bind_coop && adopt_coop; }
-reload()
-{
-	is_c && { rebind; return; }
-	unload_driver && load_driver && adopt_coop
-}
+reload() { drop_coop && take_coop; }
 unplug()
 {
 	echo 1 >"$PCI/devices/$COOP_PCI/remove"
-	# What is found again has no preference for a driver yet: none may take it.
-	echo 0 >"$PCI/drivers_autoprobe"
-	echo 1 >"$PCI/rescan"
-	wait_for $LONG test -e "$PCI/devices/$COOP_PCI" || return
-	echo "$DRIVER" >"$PCI/devices/$COOP_PCI/driver_override"
-	echo 1 >"$PCI/drivers_autoprobe"
-	bind_coop && adopt_coop
+	plug_in
 }
 unload_runtime()
 {
@@ -76,16 +66,15 @@ no_leak()
 {
 	local before
 	quiet
-	unload_driver || return
+	drop_coop || return
 	before=$(in_use_at_last)
-	load_driver && adopt_coop || return
+	take_coop || return
 	blast
 	times "$@" || return
 	quiet
-	unload_driver || return
+	drop_coop || return
 	# shellcheck disable=SC2086
-	eventually no_more $before || return
-	load_driver && adopt_coop
+	eventually no_more $before && take_coop
 }
 
 blast
