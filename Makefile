@@ -32,6 +32,10 @@ debug-test: setup ## the tests without NIC under lockdep and other checkers of t
 	@KERNEL=uml-debug scripts/build
 	@KERNEL=uml-debug selftests/run $(or $(TESTS),checkers sched calls inline sync.sh priority)
 
+.PHONY: torture
+torture: modules examples ## the tests in guests whose CPUs stand still at random
+	@selftests/torture $(TESTS)
+
 .PHONY: bench
 bench: modules ## measure each figure beside its baseline, into build/bench.json
 	@scripts/bench

@@ -31,7 +31,7 @@ wait_for()
 
 # Whether no home thread is left. Whoever waits for a thread's end hears of it a
 # moment before ps does.
-no_home_threads() { wait_for 5 eval '! ps -e -o comm | grep -q "^coop/"'; }
+no_home_threads() { wait_for 20 eval '! ps -e -o comm | grep -q "^coop/"'; }
 
 # check DESCRIPTION COMMAND...: one test of the plan.
 check()

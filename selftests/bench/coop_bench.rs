@@ -33,7 +33,7 @@ mod timer;
 
 use harness::{entry, Entry, Suite};
 
-static FIGURES: [Entry; 49] = [
+static FIGURES: [Entry; 53] = [
     entry::<ring::PushPop>(),
     entry::<ring::PushPopInMemory>(),
     entry::<ring::Batch32>(),
@@ -64,6 +64,10 @@ static FIGURES: [Entry; 49] = [
     entry::<callers::Meeting<false, false>>(),
     entry::<callers::Meeting<true, true>>(),
     entry::<callers::Meeting<true, false>>(),
+    entry::<callers::FirstAnswer<false, true>>(),
+    entry::<callers::FirstAnswer<false, false>>(),
+    entry::<callers::FirstAnswer<true, true>>(),
+    entry::<callers::FirstAnswer<true, false>>(),
     entry::<call::SameCpu>(),
     entry::<call::CrossCpu>(),
     entry::<irq::ToCoroutine>(),

@@ -56,6 +56,10 @@ FIGURES = {
     "call.meeting_4": ("call.meeting_4_now", [times(1, "call.meeting_4_now")]),
     "call.serving_4_now": (None, []),
     "call.serving_4": ("call.serving_4_now", [times(1, "call.serving_4_now")]),
+    "call.meeting_4_delay_now": (None, []),
+    "call.meeting_4_delay": ("call.meeting_4_delay_now", []),
+    "call.serving_4_delay_now": (None, []),
+    "call.serving_4_delay": ("call.serving_4_delay_now", []),
     "call.dedicated_same_cpu": (
         "base.kthread_worker_same_cpu",
         [

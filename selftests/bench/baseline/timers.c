@@ -2,6 +2,7 @@
 /*
  * Baselines of time: a kthread that sleeps, and hrtimers.
  */
+#include <linux/delay.h>
 #include <linux/hrtimer.h>
 #include <linux/kthread.h>
 #include <linux/sched.h>
@@ -18,12 +19,19 @@
  * a sample. So a thread of policy SCHED_IDLE uses it up, and counts.
  */
 static struct task_struct *idler;
-static u64 idle_turns;
-static u64 ns_per_1024_turns;
+static u64 idle_turns, last_turn;
 
-static noinline void count_turns(u64 until)
+/* A few grace periods. */
+#define RCU_SETTLE_MS	100
+
+/* As many as are timed: a nanosecond more or less of that is nothing. */
+#define TURNS	16384
+static u64 ns_per_turns;
+
+/* All that the idle thread does, and what is timed: nothing else is idle time. */
+static noinline void count_turns(void)
 {
-	while (READ_ONCE(idle_turns) != until) {
+	while (READ_ONCE(idle_turns) < READ_ONCE(last_turn)) {
 		WRITE_ONCE(idle_turns, idle_turns + 1);
 		/* cond_resched() would let a lazy request stand until the next tick. */
 		if (need_resched() || test_thread_flag(TIF_NEED_RESCHED_LAZY))
@@ -40,7 +48,8 @@ static u64 time_turns(u64 turns)
 	for (i = 0; i < 8; i++) {
 		u64 start = ktime_get_ns();
 
-		count_turns(idle_turns + turns);
+		WRITE_ONCE(last_turn, idle_turns + turns);
+		count_turns();
 		shortest = min(shortest, ktime_get_ns() - start);
 	}
 	return shortest;
@@ -48,8 +57,8 @@ static u64 time_turns(u64 turns)
 
 static int idle_away(void *unused)
 {
-	while (!kthread_should_stop())
-		count_turns(idle_turns + 64);
+	count_turns();
+	coop_bench_wait_for_stop();
 	return 0;
 }
 
@@ -63,13 +72,16 @@ int coop_bench_idle_start(void)
 	struct task_struct *thread;
 
 	/* What it takes to measure falls out. */
-	ns_per_1024_turns = time_turns(2048) - time_turns(1024);
+	ns_per_turns = time_turns(2 * TURNS) - time_turns(TURNS);
 	thread = kthread_create(idle_away, NULL, "coop_bench/idle");
 	if (IS_ERR(thread))
 		return PTR_ERR(thread);
 	kthread_bind(thread, coop_bench_cpu());
 	sched_setattr_nocheck(thread, &attr);
+	WRITE_ONCE(last_turn, U64_MAX);
 	idler = thread;
+	/* What the making of threads, and the end of others, left to RCU comes first. */
+	msleep(RCU_SETTLE_MS);
 	wake_up_process(idler);
 	return 0;
 }
@@ -77,6 +89,7 @@ EXPORT_SYMBOL_GPL(coop_bench_idle_start);
 
 void coop_bench_idle_stop(void)
 {
+	WRITE_ONCE(last_turn, 0);
 	kthread_stop(idler);
 }
 EXPORT_SYMBOL_GPL(coop_bench_idle_stop);
@@ -84,7 +97,7 @@ EXPORT_SYMBOL_GPL(coop_bench_idle_stop);
 /* Nanoseconds that the CPU of measurement has been idle, from anywhere on. */
 u64 coop_bench_idle_ns(void)
 {
-	return READ_ONCE(idle_turns) * ns_per_1024_turns / 1024;
+	return READ_ONCE(idle_turns) * ns_per_turns / TURNS;
 }
 EXPORT_SYMBOL_GPL(coop_bench_idle_ns);
 

@@ -8,6 +8,7 @@ use crate::harness::*;
 use coop_domain::prelude::*;
 use core::cell::UnsafeCell;
 use core::ffi::{c_int, c_uint, c_void};
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use kernel::prelude::*;
 
 /// What is to be worked on by one at a time: `struct load`.
@@ -86,21 +87,65 @@ impl<const N: u32> Figure for Inline<N> {
                 }
             })?
             .detach();
-        callers(s, ops, N, &tx)
+        callers(s, ops, N, call, &tx)
     }
 }
 
-fn callers(s: &mut Sample, ops: u32, n: u32, tx: &Caller<u64, u64>) -> Result {
-    let tx = core::ptr::from_ref(tx).cast();
+/// Has `n` threads call `op` with `arg`, which it is made for.
+fn callers<T: Sync>(
+    s: &mut Sample,
+    ops: u32,
+    n: u32,
+    op: unsafe extern "C" fn(*const c_void) -> c_int,
+    arg: &T,
+) -> Result {
+    let arg = core::ptr::from_ref(arg).cast();
     // SAFETY: All are valid until it returns; all threads have ended then.
-    kernel::error::to_result(unsafe { coop_bench_callers(s, ops, n, call, tx, &LOAD) })
+    kernel::error::to_result(unsafe { coop_bench_callers(s, ops, n, op, arg, &LOAD) })
 }
 
-/// One op: one call, as in `call.inline_callers_4`, but four callers meet: their coroutine takes the
-/// requests of all before it answers any, and answers all in one poll. Its callers are woken
-/// together, at the end of that, or `NOW`, with their answers. Between them it does nothing, so that
-/// nobody who was woken has anything to wait for; or it works for `EACH` of them before that one's
-/// answer, as one that serves what there is would: who was woken first comes again meanwhile.
+/// A coroutine whose callers meet: it takes the requests of four before it answers any, and answers
+/// all in one poll. They are woken together, at the end of that, or `NOW`, with their answers. Between
+/// them it does nothing, so that nobody who was woken has anything to wait for; or it works for `EACH`
+/// of them before that one's answer, as one that serves what there is would: who was woken first comes
+/// again meanwhile. `STAMPED`: the first answer of a meeting is when it was given, the others are 0.
+fn meeting<const EACH: bool, const NOW: bool, const STAMPED: bool>(
+    domain: &Domain,
+) -> Result<Caller<u64, u64>> {
+    let (tx, mut rx) = domain.call_mailbox::<u64, u64>()?;
+    // SAFETY: Coroutines of a domain run one at a time, and only this one works.
+    let work = |load| unsafe { coop_bench_work(load) };
+    domain
+        .spawn(c"server", async move {
+            loop {
+                let mut here: [_; 4] = core::array::from_fn(|_| None);
+                for place in &mut here {
+                    *place = rx.recv().await;
+                }
+                // Nobody stops before all are here: what counts is done for all of them first.
+                here.iter().flatten().for_each(|_| work(&LOAD));
+                for (nth, request) in here.into_iter().enumerate() {
+                    let Some(request) = request else { return };
+                    let (mut q, reply) = request.into_parts();
+                    if EACH {
+                        work(&MORE);
+                    }
+                    if STAMPED {
+                        q = if nth == 0 { now() } else { 0 };
+                    }
+                    let _ = if NOW {
+                        reply.send_now(q)
+                    } else {
+                        reply.send(q)
+                    };
+                }
+            }
+        })?
+        .detach();
+    Ok(tx)
+}
+
+/// One op: one call, as in `call.inline_callers_4`, but four callers [meet](meeting).
 pub(crate) struct Meeting<const EACH: bool, const NOW: bool>;
 
 impl<const EACH: bool, const NOW: bool> Figure for Meeting<EACH, NOW> {
@@ -115,33 +160,59 @@ impl<const EACH: bool, const NOW: bool> Figure for Meeting<EACH, NOW> {
 
     fn run(s: &mut Sample, ops: u32) -> Result {
         let domain = domain_on(cpu())?;
-        let (tx, mut rx) = domain.call_mailbox::<u64, u64>()?;
-        // SAFETY: As above.
-        let work = |load| unsafe { coop_bench_work(load) };
-        domain
-            .spawn(c"server", async move {
-                loop {
-                    let mut here: [_; 4] = core::array::from_fn(|_| None);
-                    for place in &mut here {
-                        *place = rx.recv().await;
-                    }
-                    // Nobody stops before all are here: what counts is done for all of them first.
-                    here.iter().flatten().for_each(|_| work(&LOAD));
-                    for request in here {
-                        let Some(request) = request else { return };
-                        let (q, reply) = request.into_parts();
-                        if EACH {
-                            work(&MORE);
-                        }
-                        let _ = if NOW {
-                            reply.send_now(q)
-                        } else {
-                            reply.send(q)
-                        };
-                    }
-                }
-            })?
-            .detach();
-        callers(s, ops, 4, &tx)
+        let tx = meeting::<EACH, NOW, false>(&domain)?;
+        callers(s, ops, 4, call, &tx)
+    }
+}
+
+/// A caller of a `STAMPED` meeting, and what the first answers took to it.
+struct Delays {
+    tx: Caller<u64, u64>,
+    ns: AtomicU64,
+    answers: AtomicU64,
+}
+
+/// # Safety
+///
+/// `delays` is valid.
+unsafe extern "C" fn stamped_call(delays: *const c_void) -> c_int {
+    // SAFETY: Per the function's contract.
+    let delays = unsafe { &*delays.cast::<Delays>() };
+    match delays.tx.call(0) {
+        Ok(0) => 0,
+        Ok(given) => {
+            let took = now().wrapping_sub(given);
+            delays.ns.fetch_add(took, Relaxed);
+            delays.answers.fetch_add(1, Relaxed);
+            0
+        }
+        Err(e) => e.to_errno(),
+    }
+}
+
+/// One op: from the first answer of a [`meeting`] until the caller whose it is has it, and runs. Of the
+/// four it has the longest to wait for the end of that poll. On all CPUs, whatever they do meanwhile.
+pub(crate) struct FirstAnswer<const EACH: bool, const NOW: bool>;
+
+impl<const EACH: bool, const NOW: bool> Figure for FirstAnswer<EACH, NOW> {
+    const NAME: &'static CStr = match (EACH, NOW) {
+        (false, true) => c"call.meeting_4_delay_now",
+        (false, false) => c"call.meeting_4_delay",
+        (true, true) => c"call.serving_4_delay_now",
+        (true, false) => c"call.serving_4_delay",
+    };
+    const OPS: u32 = 128;
+    const CPUS: u32 = 4;
+
+    fn run(s: &mut Sample, ops: u32) -> Result {
+        let domain = domain_on(cpu())?;
+        let delays = Delays {
+            tx: meeting::<EACH, NOW, true>(&domain)?,
+            ns: AtomicU64::new(0),
+            answers: AtomicU64::new(0),
+        };
+        callers(s, ops, 4, stamped_call, &delays)?;
+        (s.ns, s.ops) = (delays.ns.into_inner(), delays.answers.into_inner());
+        Ok(())
     }
 }

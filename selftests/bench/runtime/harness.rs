@@ -167,7 +167,7 @@ pub(crate) fn other_cpu() -> u32 {
 
 /// What `ktime_get_ns()` returns.
 #[inline(always)]
-fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     // SAFETY: No precondition.
     unsafe { bindings::ktime_get() as u64 }
 }
