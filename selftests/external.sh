@@ -9,7 +9,7 @@
 KO=$SELFTESTS/../build/ext-$(uname -r)/external/coop_external.ko
 [ -e "$KO" ] || skip_all "examples/external is not built: make EXT=examples/external"
 ktap_print_header
-load || ktap_exit_fail_msg "cannot load the modules of $MODULES"
+load || give_up "cannot load the modules of $MODULES"
 ktap_set_plan 5
 
 works() { insmod "$KO" && dmesg | grep -q "coop_external: the sum of 1 to 100 is 5050"; }

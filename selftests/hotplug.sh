@@ -13,7 +13,7 @@ on() { echo 1 >"$SWITCH" && [ "$(<"$SWITCH")" = 1 ]; }
 step() { kernel_test "hotplug.$1"; }
 
 ktap_print_header
-load || ktap_exit_fail_msg "cannot load the modules of $MODULES"
+load || give_up "cannot load the modules of $MODULES"
 ktap_set_plan 6
 
 gone() { step fill && off && step drain; }

@@ -17,6 +17,13 @@ skip_all()
 	exit "$KSFT_SKIP"
 }
 
+# give_up WHY: it is no use going on; the kernel may know more.
+give_up()
+{
+	dmesg | tail -n 6 | sed 's/^/# dmesg: /'
+	ktap_exit_fail_msg "$@"
+}
+
 # wait_for SECONDS COMMAND...: until the command succeeds, which may take its time each time.
 wait_for()
 {

@@ -7,7 +7,7 @@
 
 CYCLES=${CYCLES:-200}
 ktap_print_header
-load || ktap_exit_fail_msg "cannot load the modules of $MODULES"
+load || give_up "cannot load the modules of $MODULES"
 ktap_set_plan 16
 
 run() { echo "$1" >"$TESTS/run" && return; sed 's/^/# /' "$TESTS/log"; return 1; }

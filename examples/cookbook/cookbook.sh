@@ -15,7 +15,7 @@ for file in "$HERE"/*.rs; do
 	[ "$name" = coop_cookbook ] || recipes+=("$name")
 done
 ktap_print_header
-load || ktap_exit_fail_msg "cannot load the modules of $MODULES"
+load || give_up "cannot load the modules of $MODULES"
 ktap_set_plan $((${#recipes[@]} + 3))
 
 check "the module loads" insmod "$KO"

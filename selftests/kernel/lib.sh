@@ -64,7 +64,7 @@ begin()
 	local more=$1
 	shift
 	ktap_print_header
-	load || ktap_exit_fail_msg "cannot load the modules of $MODULES"
+	load || give_up "cannot load the modules of $MODULES"
 	ktap_set_plan $((more + $(names_of "$@" | wc -l)))
 }
 

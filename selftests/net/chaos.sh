@@ -17,9 +17,7 @@ SEED=${SEED:-1}
 
 # For who has an address it is asked again after a second, unless told otherwise.
 sysctl -qw net.ipv4.neigh.default.retrans_time_ms=20
-setup_wire || ktap_exit_fail_msg "cannot bring the NICs up"
-ktap_print_header
-ktap_set_plan 3
+wire 3
 
 for ns in coop peer; do
 	# How long TCP waits before it sends again doubles each time, from a fifth of a second up to two

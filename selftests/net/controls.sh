@@ -5,9 +5,7 @@
 # offloads, VLANs.
 . "$(dirname "$0")/lib.sh"
 
-setup_wire || ktap_exit_fail_msg "cannot bring the NICs up"
-ktap_print_header
-ktap_set_plan 8
+wire 8
 
 # Isolated and without site-packages it starts in half the time, fifty times.
 frames() { python3 -IS "$HERE/frames.py" "$@"; }

@@ -6,9 +6,7 @@
 # wire shows what users expect, where it knows it.
 . "$(dirname "$0")/lib.sh"
 
-setup_wire || ktap_exit_fail_msg "cannot bring the NICs up"
-ktap_print_header
-ktap_set_plan 21
+wire 21
 
 frames() { python3 -IS "$HERE/frames.py" "$@"; }
 tool() { in_coop ethtool "$@"; }

@@ -5,9 +5,7 @@
 # up and frames pass; another hardware address; and a device that stops sending.
 . "$(dirname "$0")/lib.sh"
 
-setup_wire || ktap_exit_fail_msg "cannot bring the NICs up"
-ktap_print_header
-ktap_set_plan 10
+wire 10
 
 frames() { python3 -IS "$HERE/frames.py" "$@"; }
 

@@ -12,9 +12,7 @@
 
 MIB=${MIB:-2048}
 
-setup_wire || ktap_exit_fail_msg "cannot bring the NICs up"
-ktap_print_header
-ktap_set_plan 9
+wire 9
 
 frames() { python3 -IS "$HERE/frames.py" "$@"; }
 

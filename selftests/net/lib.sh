@@ -155,6 +155,21 @@ setup_wire()
 	goes_on
 }
 
+# wire COUNT: both NICs are up, for a plan of so many tests.
+wire()
+{
+	local ns
+	if ! setup_wire; then
+		for ns in coop peer; do
+			ip -n $ns -s link show $ns
+			ip -n $ns neigh
+		done 2>&1 | sed 's/^/# /'
+		give_up "cannot bring the NICs up"
+	fi
+	ktap_print_header
+	ktap_set_plan "$1"
+}
+
 # Leave the guest as it was, for the next test in it.
 teardown_wire()
 {

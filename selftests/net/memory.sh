@@ -7,9 +7,7 @@
 # asked for then fails, and nothing changes by that; what is given again is enough.
 . "$(dirname "$0")/lib.sh"
 
-setup_wire || ktap_exit_fail_msg "cannot bring the NICs up"
-ktap_print_header
-ktap_set_plan 9
+wire 9
 
 mapped() { cat /sys/kernel/debug/swiotlb/io_tlb_used; }
 lengths() { in_coop ethtool -g coop | awk '/^(RX|TX):/ { n[NR > 6, $1] = $2 } END { print n[1, "RX:"], n[1, "TX:"] }'; }

@@ -6,17 +6,15 @@
 . "$(dirname "$0")/lib.sh"
 
 modprobe -n netconsole 2>/dev/null || skip_all "this kernel has no netconsole"
-setup_wire || ktap_exit_fail_msg "cannot bring the NICs up"
-ktap_print_header
-ktap_set_plan 4
+wire 4
 
 # Netconsole knows the first namespace only.
 to_first()
 {
 	ip -n coop link set coop netns 1 && ip addr add "$COOP_IP/24" dev coop && ip link set coop up
 }
-to_first || ktap_exit_fail_msg "cannot move the interface"
-wait_for $LONG ping -q -c 1 -i 0.05 -w 10 "$PEER_IP" || ktap_exit_fail_msg "no traffic"
+to_first || give_up "cannot move the interface"
+wait_for $LONG ping -q -c 1 -i 0.05 -w 10 "$PEER_IP" || give_up "no traffic"
 MAC=$(ip -n peer -o link show peer | sed 's/.*ether \([^ ]*\).*/\1/')
 OUT=$(mktemp)
 ip netns exec peer python3 -IS -c '

@@ -7,9 +7,7 @@
 # DRIVER=e1000 does the same to the C driver.
 . "$(dirname "$0")/lib.sh"
 
-setup_wire || ktap_exit_fail_msg "cannot bring the NICs up"
-ktap_print_header
-ktap_set_plan 16
+wire 16
 
 tool() { in_coop ethtool "$@"; }
 recovers() { goes_on 3; }

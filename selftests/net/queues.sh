@@ -6,9 +6,7 @@
 # napi_threaded.py wants two queues for that.)
 . "$(dirname "$0")/lib.sh"
 
-setup_wire || ktap_exit_fail_msg "cannot bring the NICs up"
-ktap_print_header
-ktap_set_plan 10
+wire 10
 
 queues() { in_coop python3 -IS "$HERE/queues.py" coop "$@"; }
 frames() { python3 -IS "$HERE/frames.py" "$@"; }

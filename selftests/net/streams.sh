@@ -6,9 +6,7 @@
 # Invariant 3: no wake-up is lost; invariant 5: no direction starves the other.
 . "$(dirname "$0")/lib.sh"
 
-setup_wire || ktap_exit_fail_msg "cannot bring the NICs up"
-ktap_print_header
-ktap_set_plan 7
+wire 7
 
 # iperf OPTION...: run it from the side under test, fail if no data came across, one way or the other.
 iperf()

@@ -13,9 +13,7 @@
 PATIENCE=${PATIENCE:-10}
 RELOADS=${RELOADS:-}
 
-setup_wire || ktap_exit_fail_msg "cannot bring the NICs up"
-ktap_print_header
-ktap_set_plan 7
+wire 7
 
 blast()
 {
