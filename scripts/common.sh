@@ -30,6 +30,12 @@ if [ -e /.coop-inside ]; then
 	INSIDE=1 ROOT="" KERNELS=$IN_KERNELS
 fi
 
+# Options for a make inside the root. (By itself it hands out its jobs through /tmp/GMfifo and its process
+# number, which in the root's namespace of processes another one may have, too, and one that was killed
+# leaves behind.)
+# shellcheck disable=SC2034
+MAKE_JOBS=("-j$(nproc)" --jobserver-style=pipe)
+
 KERNEL=${KERNEL:-amd64}
 # The same source as user-mode Linux, with the kernel's checkers or without: see
 # scripts/uml-kernel. The stock kernel is at its side.
