@@ -155,17 +155,26 @@ setup_wire()
 	goes_on
 }
 
+# What there is to see of the NICs, wherever they are: up or not, whom they know, what they have counted.
+nics()
+{
+	local ns name
+	# shellcheck disable=SC2046
+	for ns in "" coop peer; do
+		for name in $(ip ${ns:+-n $ns} -br link | awk '$1 ~ /^(coop|peer|eth)/ { print $1 }'); do
+			echo "# ${ns:-first namespace}:" $(ip ${ns:+-n $ns} -br link show "$name") \
+				$(ip ${ns:+-n $ns} neigh show dev "$name")
+			echo "# $name:" $(${ns:+ip netns exec $ns} ethtool -S "$name" |
+				grep -E '[rt]x_(packets|errors|dropped|missed|no_buf).*: [1-9]')
+		done
+	done 2>&1
+	grep -E 'coop|e1000|peer' /proc/interrupts | sed 's/^ */# /; s/  */ /g'
+}
+
 # wire COUNT: both NICs are up, for a plan of so many tests.
 wire()
 {
-	local ns
-	if ! setup_wire; then
-		for ns in coop peer; do
-			ip -n $ns -s link show $ns
-			ip -n $ns neigh
-		done 2>&1 | sed 's/^/# /'
-		give_up "cannot bring the NICs up"
-	fi
+	setup_wire || { nics; give_up "cannot bring the NICs up"; }
 	ktap_print_header
 	ktap_set_plan "$1"
 }

@@ -14,7 +14,7 @@ to_first()
 	ip -n coop link set coop netns 1 && ip addr add "$COOP_IP/24" dev coop && ip link set coop up
 }
 to_first || give_up "cannot move the interface"
-wait_for $LONG ping -q -c 1 -i 0.05 -w 10 "$PEER_IP" || give_up "no traffic"
+wait_for $LONG ping -q -c 1 -i 0.05 -w 10 "$PEER_IP" || { nics; give_up "no traffic"; }
 MAC=$(ip -n peer -o link show peer | sed 's/.*ether \([^ ]*\).*/\1/')
 OUT=$(mktemp)
 ip netns exec peer python3 -IS -c '
