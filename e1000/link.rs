@@ -102,6 +102,9 @@ impl Nic {
         let Some((link, negotiated, stuck)) = now else {
             return Ok(());
         };
+        // Had an interrupt been lost, nothing would be received any more. (For that, the C driver has the
+        // device interrupt now.)
+        self.interface.schedule_poll();
         if link.up && !negotiated {
             let pause = self.resolve_pause().await?;
             self.state.with(|state| {

@@ -124,6 +124,9 @@ iperf_report()
 	return $status
 }
 
+# step COMMAND...: says so if it fails.
+step() { "$@" || { echo "# after $SECONDS s: $* failed"; return 1; }; }
+
 # Bring both NICs up, each in its namespace.
 setup_wire()
 {
@@ -131,7 +134,7 @@ setup_wire()
 	find_nics
 	dmesg -C
 	trap teardown_wire EXIT
-	ip netns add coop && ip netns add peer || return
+	step ip netns add coop && step ip netns add peer || return
 	local ns
 	for ns in coop peer; do
 		ip -n "$ns" link set lo up
@@ -147,12 +150,10 @@ setup_wire()
 	fi
 	echo "$DRIVER" >"$PCI/devices/$COOP_PCI/driver_override"
 	echo "$peer_driver" >"$PCI/devices/$PEER_PCI/driver_override"
-	[ "$peer_driver" != e1000 ] || modprobe e1000 || return
-	! is_c || modprobe "$DRIVER" || return
-	load_driver || return
-	adopt "$PEER_PCI" peer "$PEER_IP" || return
-	adopt_coop || return
-	goes_on
+	[ "$peer_driver" != e1000 ] || step modprobe e1000 || return
+	! is_c || step modprobe "$DRIVER" || return
+	step load_driver || return
+	step adopt "$PEER_PCI" peer "$PEER_IP" && step adopt_coop && step goes_on
 }
 
 # What there is to see of the NICs, wherever they are: up or not, whom they know, what they have counted.
@@ -191,9 +192,9 @@ teardown_wire()
 	for dev in "$COOP_PCI" "$PEER_PCI"; do
 		[ -e "$PCI/devices/$dev" ] && echo >"$PCI/devices/$dev/driver_override"
 	done
-	[ -d "/sys/module/$MODULE" ] && unload "$MODULE"
-	[ -d /sys/module/coop_domain ] && unload coop_domain
-	rmmod e1000 8139cp
+	for dev in "$MODULE" coop_domain e1000 8139cp; do
+		[ ! -e "/sys/module/$dev/refcnt" ] || unload "$dev"
+	done
 } 2>/dev/null
 
 # eventually COMMAND...: it succeeds, now or later. Shows what it said the last time.
