@@ -20,7 +20,12 @@ struct Running {
     executor: Arc<Executor>,
     /// Taken by the one who ends it.
     home: Option<Kthread<Executor>>,
-    // Files before their directory: fields are dropped in order.
+    /// Taken by the same, later.
+    files: Option<Files>,
+}
+
+/// What debugfs shows of a domain. Files before their directory: fields are dropped in order.
+struct Files {
     _stats: Pin<KBox<File<Arc<Executor>>>>,
     _dir: Dir,
 }
@@ -137,8 +142,10 @@ pub(crate) fn add(
             owner,
             executor,
             home: Some(home),
-            _stats: stats,
-            _dir: dir,
+            files: Some(Files {
+                _stats: stats,
+                _dir: dir,
+            }),
         },
         GFP_KERNEL,
     )?;
@@ -161,6 +168,13 @@ fn end(choose: impl Fn(&Running) -> bool) -> bool {
     // A thread that had no time to begin never does.
     drop(home);
     executor.wait_for_end();
+    // Without the lock: who reads a file is waited for.
+    let files = {
+        let mut all = ALL.lock();
+        let mut its = all.running.iter_mut().filter(|r| r.id == id);
+        its.next().and_then(|r| r.files.take())
+    };
+    drop(files);
     // Only now is the name free again.
     let ended = {
         let mut all = ALL.lock();

@@ -296,8 +296,8 @@ fn destructors(log: &mut Log) -> Result {
             .dedicated()
             .build()?;
         let (tx, mut rx) = domain.call_mailbox::<u32, u32>()?;
-        let leave = signal()?;
-        let l = leave.clone();
+        let (leave, both) = (signal()?, flag()?);
+        let (l, b) = (leave.clone(), both.clone());
         let server = async move {
             let mut taken = KVec::new();
             for _ in 0..2 {
@@ -309,6 +309,7 @@ fn destructors(log: &mut Log) -> Result {
                     let _ = reply.send(q + 1);
                 }
             });
+            b.set();
             l.wait().await;
             Ok::<_, Error>(())
         };
@@ -320,6 +321,7 @@ fn destructors(log: &mut Log) -> Result {
             check!(log, thread.sleeps());
             threads.push(thread, GFP_KERNEL)?;
         }
+        check!(log, both.wait());
         match how {
             0 => server.abort(),
             1 => leave.signal(),

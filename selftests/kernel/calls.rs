@@ -172,18 +172,21 @@ fn killed_after_the_answer(log: &mut Log) -> Result {
     let domain = domain_on(c"calls", 1)?;
     sys::move_to(1)?;
     let (tx, mut rx, count) = calls(&domain)?;
-    let (go, answered, c) = (signal()?, flag()?, count.clone());
-    let (g, a) = (go.clone(), answered.clone());
+    let (go, taken, answered, c) = (signal()?, flag()?, flag()?, count.clone());
+    let (g, t, a) = (go.clone(), taken.clone(), answered.clone());
     let server = domain.spawn(c"server", async move {
         let request = rx.recv().await.ok_or(ENOENT)?;
         let (q, reply) = request.into_parts();
+        t.set();
         g.wait().await;
         let accepted = reply.send(Counted::new(&c, q + 1)).is_ok();
         a.set();
         Ok::<_, Error>(accepted)
     })?;
+    settle(&domain)?;
     let thread = Worker::start(Some(0), move || tx.call(3).map(|r| r.value))?;
-    check!(log, thread.sleeps());
+    // For the answer, not for the baton.
+    check!(log, taken.wait() && thread.sleeps());
     let (stop, running) = (flag()?, flag()?);
     let (s, r) = (stop.clone(), running.clone());
     let hog = Worker::start(Some(0), move || {
