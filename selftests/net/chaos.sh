@@ -101,7 +101,8 @@ no_leak()
 	quiet
 	drop_coop || return
 	before=$(in_use_at_last)
-	take_coop || return
+	# Who has no route gives up: one must have answered.
+	take_coop && goes_on || return
 	traffic && chaos "$CHAOS" $each || return
 	survived || return
 	quiet
