@@ -108,7 +108,7 @@ no_leak()
 	quiet
 	drop_coop || return
 	# shellcheck disable=SC2086
-	eventually no_more $before && take_coop
+	eventually no_more $before && take_coop && goes_on
 }
 echo "# SEED=$SEED"
 check "traffic goes on after each of them, and nothing is lost" no_leak
