@@ -5,7 +5,7 @@ qmp.py SHARE sysrq KEY...  what the kernel is doing, to its console
 qmp.py SHARE watch         says so, and ends, if a virtual CPU halts for good with an interrupt in
                            service: its APIC has handed that over, and the CPU has never handled it.
                            Until that is acknowledged no other of its class or below gets through, no
-                           timer either. No software can cause this: the kernel acknowledges first.
+                           timer either. The kernel acknowledges before it halts, unless it panics.
 """
 import json
 import os
